@@ -1,0 +1,188 @@
+"""Every error a caller can meet, in one tree grouped by what the caller can do about it.
+
+    UsrError(message, *, hint, code)
+    ├ InvalidInputError     fix the call            ├ TrustError        stop, ask a person
+    ├ NotFoundError         name something else     ├ UnsupportedError  upgrade
+    ├ ConflictError         look again, retry       ├ RemoteError       look at the link, retry
+    └ IntegrityError        stop, read the runbook  └ StorageError      fix the machine
+
+The class says how to react; `code` (kebab-case, append-only, frozen by a test) says
+exactly what happened; `hint` says what to do next. Exit statuses belong to the CLI.
+"""
+
+from __future__ import annotations
+
+
+class UsrError(Exception):
+    """Something went wrong that a person can act on.
+
+    Args:
+        message: what happened, and what was left untouched.
+        hint: what to do next, as one sentence or one command.
+        code: stable kebab-case name; defaults to the class's own.
+    """
+
+    code = "error"
+
+    def __init__(self, message: str, *, hint: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        if code is not None:
+            self.code = code
+
+
+class InvalidInputError(UsrError):
+    code = "invalid-input"
+
+
+class ConfigError(InvalidInputError):
+    code = "config"
+
+
+class InvalidNameError(InvalidInputError):
+    code = "invalid-name"
+
+
+class UnsafeFileError(InvalidInputError):
+    """A folder holds what no state can hold: links, devices, names that escape."""
+
+    code = "unsafe-file"
+
+
+class RegistryError(InvalidInputError):
+    code = "registry"
+
+
+class NotFoundError(UsrError):
+    code = "not-found"
+
+
+class DatasetNotFoundError(NotFoundError):
+    code = "dataset-not-found"
+
+
+class RevisionNotFoundError(NotFoundError):
+    code = "revision-not-found"
+
+
+class AmbiguousRevisionError(InvalidInputError):
+    code = "revision-ambiguous"
+
+
+class RemoteNotFoundError(NotFoundError):
+    code = "remote-not-found"
+
+
+class ObjectNotFoundError(NotFoundError):
+    code = "object-not-found"
+
+
+class ConflictError(UsrError):
+    code = "conflict"
+
+
+class RefConflictError(ConflictError):
+    """A ref no longer has the value the caller expected."""
+
+    code = "ref-moved"
+
+
+class DivergedError(ConflictError):
+    """Both sides changed since they last agreed."""
+
+    code = "diverged"
+
+
+class LockedError(ConflictError):
+    code = "locked"
+
+
+class ChangedWhileReadError(ConflictError):
+    """A file, or a whole folder, changed while it was being captured or moved."""
+
+    code = "changed-while-read"
+
+
+class IntegrityError(UsrError):
+    code = "integrity"
+
+
+class DecodeError(IntegrityError):
+    """Bytes that are not a canonical object of the format."""
+
+    code = "decode"
+
+
+class HashMismatchError(IntegrityError):
+    code = "hash-mismatch"
+
+
+class IncompleteError(IntegrityError):
+    """A state reaches an object that is not here."""
+
+    code = "incomplete"
+
+
+class VerificationError(IntegrityError):
+    """A transfer's check failed; the message begins with the words that scripts match."""
+
+    code = "verification"
+
+
+class TrustError(UsrError):
+    code = "trust"
+
+
+class UnsignedError(TrustError):
+    code = "signature-absent"
+
+
+class BadSignatureError(TrustError):
+    code = "signature-bad"
+
+
+class UnknownSignerError(TrustError):
+    code = "signer-unknown"
+
+
+class RollbackError(TrustError):
+    code = "rollback"
+
+
+class ForkError(TrustError):
+    code = "fork"
+
+
+class GraftError(TrustError):
+    """A manifest of another dataset, or one that does not descend from what it replaces."""
+
+    code = "graft"
+
+
+class UnsupportedError(UsrError):
+    code = "unsupported"
+
+
+class RemoteError(UsrError):
+    code = "remote"
+
+
+class ConnectionLostError(RemoteError):
+    code = "connection-lost"
+
+
+class ProtocolError(RemoteError):
+    code = "protocol"
+
+
+class StorageError(UsrError):
+    code = "storage"
+
+
+class DiskFullError(StorageError):
+    code = "disk-full"
+
+
+class ReadOnlyError(StorageError):
+    code = "read-only"

@@ -1,0 +1,1 @@
+"""Words: the pure values of format version 1. No clock, no disk, no environment."""

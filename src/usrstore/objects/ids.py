@@ -1,0 +1,105 @@
+"""Identity: every object is named by the BLAKE3 hash of its bytes. Only this room hashes.
+
+A chunk's id is the plain hash of its bytes, so stock `b3sum` prints it; every other kind
+is hashed under a derive-key context of its own, so that no object can pass for one of
+another kind ([F-1], [F-2]).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NewType, Self
+
+from blake3 import blake3
+
+from usrstore.errors import InvalidInputError
+
+ID_BYTES = 32
+HEX_DIGITS = 64
+MIN_PREFIX_DIGITS = 8
+
+
+class ObjectId(bytes):
+    """32 bytes; `str()` is 64 lower-case hex digits."""
+
+    __slots__ = ()
+
+    def __new__(cls, value: bytes) -> Self:
+        if len(value) != ID_BYTES:
+            raise InvalidInputError(f"an object id has {ID_BYTES} bytes, not {len(value)}")
+        return super().__new__(cls, value)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read 64 lower-case hex digits.
+
+        Raises:
+            InvalidInputError: for anything else.
+        """
+        if len(text) != HEX_DIGITS or not set(text) <= set("0123456789abcdef"):
+            raise InvalidInputError(f"not an object id: {text!r} (64 lower-case hex digits)")
+        return cls(bytes.fromhex(text))
+
+    @property
+    def short(self) -> str:
+        return self.hex()[:12]
+
+    def __str__(self) -> str:
+        return self.hex()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.short})"
+
+
+ChunkId = NewType("ChunkId", ObjectId)
+ContentHash = NewType("ContentHash", ObjectId)
+RecipeId = NewType("RecipeId", ObjectId)
+TreeId = NewType("TreeId", ObjectId)
+ManifestId = NewType("ManifestId", ObjectId)
+TagId = NewType("TagId", ObjectId)
+StateId = NewType("StateId", ObjectId)
+PackId = NewType("PackId", ObjectId)
+
+
+class Kind(IntEnum):
+    """What an object is; the number is written in pack indexes and on the wire."""
+
+    CHUNK = 1
+    RECIPE = 2
+    TREE = 3
+    MANIFEST = 4
+    TAG = 5
+    STATE = 6
+    INDEX = 7
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+_CONTEXT = {kind: f"usrstore v1 {kind.word}" for kind in Kind if kind is not Kind.CHUNK}
+
+
+def hash_object(kind: Kind, data: bytes | memoryview) -> ObjectId:
+    """The id of `data` as an object of `kind`."""
+    if kind is Kind.CHUNK:
+        return ObjectId(blake3(data).digest())
+    return ObjectId(blake3(data, derive_key_context=_CONTEXT[kind]).digest())
+
+
+class ContentHasher:
+    """The content hash of a file that is seen piece by piece."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self) -> None:
+        self._state = blake3()
+
+    def update(self, piece: bytes | bytearray | memoryview) -> None:
+        self._state.update(piece)
+
+    def digest(self) -> ContentHash:
+        return ContentHash(ObjectId(self._state.digest()))
+
+
+EMPTY_CONTENT = ContentHash(hash_object(Kind.CHUNK, b""))
