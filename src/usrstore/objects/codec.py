@@ -1,0 +1,131 @@
+"""Canonical msgpack, bounded: the only room that knows the encoding ([F-3]…[F-6]).
+
+`encode` writes shortest forms with map keys sorted. `decode` gives plain values and raises
+only `DecodeError`; the object rooms check every field and then that their own encoding
+gives the same bytes back, so two spellings of one value cannot both be accepted.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgpack
+
+from usrstore.errors import DecodeError
+
+FORMAT = 1
+MAX_OBJECT_BYTES = 16 << 20  # metadata objects; chunks have their own bound
+MAX_CHUNK_BYTES = 1 << 20
+MAX_U64 = (1 << 64) - 1
+T = TypeVar("T")
+
+
+def encode(value: Any) -> bytes:
+    """Plain values (None, bool, int, str, bytes, list, tuple, str-keyed dict) to bytes."""
+    return bytes(msgpack.packb(_sorted(value), use_bin_type=True))
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return value
+
+
+def decode(data: bytes | memoryview, *, limit: int = MAX_OBJECT_BYTES) -> Any:
+    """Bytes to plain values; lists come back as lists, maps with string keys only.
+
+    Raises:
+        DecodeError: for anything that is not one whole msgpack value within `limit`.
+    """
+    if len(data) > limit:
+        raise DecodeError(f"an object of {len(data)} bytes is over the limit of {limit}")
+    try:
+        # Every length inside is bounded by len(data) by msgpack itself, before it allocates.
+        return msgpack.unpackb(data, raw=False, strict_map_key=True, use_list=True)
+    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as exc:
+        raise DecodeError(f"not a msgpack value: {exc}") from exc
+
+
+class Fields:
+    """Reads the fields of a decoded map, each with its type, and refuses leftovers."""
+
+    __slots__ = ("_left", "_what")
+
+    def __init__(self, value: Any, what: str) -> None:
+        if not isinstance(value, dict):
+            raise DecodeError(f"a {what} is a map")
+        self._left = dict(value)
+        self._what = what
+
+    def _take(self, name: str) -> Any:
+        try:
+            return self._left.pop(name)
+        except KeyError:
+            raise DecodeError(f"a {self._what} without {name!r}") from None
+
+    def integer(self, name: str, *, most: int = MAX_U64) -> int:
+        return integer(self._take(name), f"{self._what}.{name}", most=most)
+
+    def text(self, name: str, *, most: int) -> str:
+        return text(self._take(name), f"{self._what}.{name}", most=most)
+
+    def data(self, name: str, *, most: int) -> bytes:
+        return data(self._take(name), f"{self._what}.{name}", most=most)
+
+    def sequence(self, name: str, *, most: int) -> list[Any]:
+        return sequence(self._take(name), f"{self._what}.{name}", most=most)
+
+    def mapping(self, name: str, *, most: int) -> dict[str, Any]:
+        value = self._take(name)
+        if not isinstance(value, dict) or len(value) > most:
+            raise DecodeError(f"{self._what}.{name} is not a map of at most {most} entries")
+        return value
+
+    def flag(self, name: str) -> bool:
+        value = self._take(name)
+        if not isinstance(value, bool):
+            raise DecodeError(f"{self._what}.{name} is not a boolean")
+        return value
+
+    def is_nil(self, name: str) -> bool:
+        """Consume `name` if it is nil; otherwise leave it for the next call."""
+        if name in self._left and self._left[name] is None:
+            del self._left[name]
+            return True
+        return False
+
+    def done(self) -> None:
+        if self._left:
+            unknown = ", ".join(sorted(map(repr, self._left)))
+            raise DecodeError(f"a {self._what} with unknown fields: {unknown}")
+
+
+def integer(value: Any, what: str, *, most: int = MAX_U64) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise DecodeError(f"{what} is not an integer from 0 to {most}")
+    return value
+
+
+def text(value: Any, what: str, *, most: int) -> str:
+    if not isinstance(value, str) or len(value.encode("utf-8", "surrogatepass")) > most:
+        raise DecodeError(f"{what} is not a text of at most {most} bytes")
+    return value
+
+
+def data(value: Any, what: str, *, most: int) -> bytes:
+    if not isinstance(value, bytes) or len(value) > most:
+        raise DecodeError(f"{what} is not a byte string of at most {most} bytes")
+    return value
+
+
+def sequence(value: Any, what: str, *, most: int) -> list[Any]:
+    if not isinstance(value, list) or len(value) > most:
+        raise DecodeError(f"{what} is not a list of at most {most} items")
+    return value
+
+
+def same(value: T, encoded: bytes, original: bytes | memoryview, what: str) -> T:
+    """`value`, if its own encoding is exactly the bytes it was read from ([F-4])."""
+    if encoded != original:
+        raise DecodeError(f"a {what} that is not canonically encoded")
+    return value

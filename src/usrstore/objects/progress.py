@@ -1,0 +1,30 @@
+"""Progress as values: the library says what it does, whoever calls decides how to show it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+Phase = Literal["scan", "plan", "move", "verify", "promote", "note"]
+
+
+class Event(NamedTuple):
+    """Where a verb is.
+
+    Attributes:
+        phase: what it is doing; `note` carries a warning for the person.
+        done, total: bytes; total None while it is not known.
+        text: the file or remote concerned, or the warning.
+    """
+
+    phase: Phase
+    done: int = 0
+    total: int | None = None
+    text: str = ""
+
+
+Emit = Callable[[Event], None]
+
+
+def silent(_event: Event) -> None:
+    """Nobody listens."""

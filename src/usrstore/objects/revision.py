@@ -1,0 +1,83 @@
+"""Revisions, git's way: what a person types to name a state, parsed but not yet looked up.
+
+<dataset>   <dataset>@<tag>   <dataset>~3   <dataset>@{2026-11-01}   <dataset>@{2 days ago}
+<dataset>@{u}   <remote>/<dataset>   <id or prefix>   …and any of them followed by :<path>
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from usrstore.errors import InvalidInputError
+
+_SUFFIX = re.compile(r"(?P<steps>~\d*|\^\d*)|@\{(?P<at>[^{}]*)\}|@(?P<tag>[^@~^:{}/]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestor:
+    """`~n`: n first parents back."""
+
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """`^n`: the nth parent."""
+
+    nth: int
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """`@{…}`: a moment, a number of operations back, or `u` for the last synced remote state."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """`@<tag>`."""
+
+    name: str
+
+
+Step = Ancestor | Parent | At | Tagged
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    base: str
+    steps: tuple[Step, ...]
+    path: str | None
+
+
+def parse(text: str) -> Revision:
+    """Raises: InvalidInputError, saying where the text stops making sense."""
+    revision, colon, path = text.partition(":")
+    cut = min((i for i in map(revision.find, "@~^") if i >= 0), default=len(revision))
+    base, rest = revision[:cut], revision[cut:]
+    if not base:
+        raise InvalidInputError(f"{text!r} names no dataset", hint="for example densegen/x~1")
+    steps: list[Step] = []
+    at = 0
+    while at < len(rest):
+        match = _SUFFIX.match(rest, at)
+        if match is None:
+            raise InvalidInputError(
+                f"{text!r} is no revision: {rest[at:]!r} is not understood",
+                hint="use NAME, NAME~N, NAME@TAG, NAME@{DATE}, NAME@{u} or an id",
+            )
+        steps.append(_step(match))
+        at = match.end()
+    return Revision(base, tuple(steps), path if colon else None)
+
+
+def _step(match: re.Match[str]) -> Step:
+    if match["tag"] is not None:
+        return Tagged(match["tag"])
+    if match["at"] is not None:
+        return At(match["at"].strip())
+    sign, digits = match["steps"][0], match["steps"][1:]
+    count = int(digits) if digits else 1
+    return Ancestor(count) if sign == "~" else Parent(count)

@@ -1,0 +1,222 @@
+"""Tree: a folder as sorted entries ([F-10]…[F-14]). Equal folders have equal ids (I8).
+
+Long folders are cut into nodes (see `nodes`), so that one added file in thousands costs a
+few kilobytes. `build` makes the trees of a whole dataset from its listing; `flatten` reads
+them back and refuses every tree that `build` would not have made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from usrstore.errors import DecodeError
+from usrstore.objects import codec, names, nodes, sections
+from usrstore.objects.ids import ContentHash, Kind, ObjectId, RecipeId, TreeId, hash_object
+
+MAX_FILES = 1 << 26
+
+
+class FileEntry(NamedTuple):
+    """A file: what it is (size, content hash) and the recipe that stores it.
+
+    `recipe` is None when the file is one chunk; its content hash is then the chunk's id.
+    """
+
+    name: str
+    size: int
+    content: ContentHash
+    recipe: RecipeId | None
+
+
+class FolderEntry(NamedTuple):
+    """A folder, or at greater heights a node of this folder under the name of its last entry."""
+
+    name: str
+    tree: TreeId
+    files: int
+    size: int
+
+
+Entry = FileEntry | FolderEntry
+Listing = dict[str, FileEntry]
+"""Path in the dataset folder → file; `name` of the entry is the last part of the path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """One node of a folder: entries at height 0, nodes of the same folder above."""
+
+    height: int
+    entries: tuple[Entry, ...]
+
+    @property
+    def files(self) -> int:
+        return sum(1 if isinstance(e, FileEntry) else e.files for e in self.entries)
+
+    @property
+    def size(self) -> int:
+        return sum(e.size for e in self.entries)
+
+    def encode(self) -> bytes:
+        return codec.encode([codec.FORMAT, self.height, self.entries])
+
+    @classmethod
+    def decode(cls, data: bytes | memoryview) -> Tree:
+        """Raises: DecodeError."""
+        match codec.decode(data, limit=1 << 18):
+            case [codec.FORMAT, int(height), list(rows)] if (
+                not isinstance(height, bool) and 0 <= height <= nodes.MAX_HEIGHT
+            ):
+                pass
+            case _:
+                raise DecodeError("not a tree of format 1")
+        if len(rows) > nodes.MAX_ITEMS:
+            raise DecodeError(f"a tree node of {len(rows)} entries")
+        tree = cls(height, tuple(_entry(row, height) for row in rows))
+        keys = [entry.name.encode() for entry in tree.entries]
+        if any(a >= b for a, b in pairwise(keys)):
+            raise DecodeError("a tree whose entries are not sorted and unique")
+        return codec.same(tree, tree.encode(), data, "tree")
+
+
+def _entry(row: Any, height: int) -> Entry:
+    match row:
+        case [str(name), int(size), bytes(content), None | bytes() as recipe] if not height:
+            entry: Entry = FileEntry(
+                name,
+                codec.integer(size, "size"),
+                ContentHash(_oid(content)),
+                None if recipe is None else RecipeId(_oid(recipe)),
+            )
+        case [str(name), bytes(tree), int(files), int(size)]:
+            entry = FolderEntry(
+                name,
+                TreeId(_oid(tree)),
+                codec.integer(files, "files", most=MAX_FILES),
+                codec.integer(size, "size"),
+            )
+        case _:
+            raise DecodeError("a tree entry that is neither file nor folder")
+    if problem := names.entry_problem(name):
+        raise DecodeError(f"a tree entry named {name!r}: {problem}")
+    if isinstance(entry, FileEntry):
+        if entry.recipe is None and entry.size > codec.MAX_CHUNK_BYTES:
+            raise DecodeError(f"a single chunk of {entry.size} bytes")
+    elif entry.files == 0:
+        raise DecodeError(f"an empty folder {name!r}")
+    return entry
+
+
+def _oid(data: bytes) -> ObjectId:
+    if len(data) != 32:
+        raise DecodeError(f"an id of {len(data)} bytes")
+    return ObjectId(data)
+
+
+def _key(entry: Entry) -> bytes:
+    return entry.content if isinstance(entry, FileEntry) else entry.tree
+
+
+def build_folder(entries: Sequence[Entry], put: Callable[[TreeId, bytes], None]) -> FolderEntry:
+    """Write the nodes of one folder from its sorted entries; the result has an empty name."""
+
+    def store(height: int, run: Sequence[Entry]) -> Entry:
+        node = Tree(height, tuple(run))
+        data = node.encode()
+        oid = TreeId(hash_object(Kind.TREE, data))
+        put(oid, data)
+        return FolderEntry(run[-1].name if run else "", oid, node.files, node.size)
+
+    root = nodes.grow(entries, _key, store)
+    assert isinstance(root, FolderEntry)
+    return root._replace(name="")
+
+
+def build(listing: Mapping[str, FileEntry], put: Callable[[TreeId, bytes], None]) -> FolderEntry:
+    """Write the trees of a dataset, children before parents (I3), and give its root."""
+    root: dict[str, Any] = {}
+    for path, entry in listing.items():
+        *folders, name = sections.to_tree_path(path).split("/")
+        at = root
+        for folder in folders:
+            at = at.setdefault(folder, {})
+        at[name] = entry
+    return _build(root, put)
+
+
+def _build(folder: dict[str, Any], put: Callable[[TreeId, bytes], None]) -> FolderEntry:
+    entries: list[Entry] = [
+        _build(value, put)._replace(name=name) if isinstance(value, dict) else value
+        for name, value in folder.items()
+    ]
+    entries.sort(key=lambda entry: entry.name.encode())
+    return build_folder(entries, put)
+
+
+def entries(root: TreeId, get: Callable[[TreeId], bytes]) -> Iterator[Entry]:
+    """The entries of one folder in order, whatever its height."""
+    stack: list[tuple[TreeId, int | None]] = [(root, None)]
+    while stack:
+        oid, height = stack.pop()
+        node = Tree.decode(get(oid))
+        if height is not None and node.height != height:
+            raise DecodeError(f"tree {oid.short} has height {node.height}, not {height}")
+        if node.height == 0:
+            yield from node.entries
+        else:
+            stack.extend(
+                (e.tree, node.height - 1)
+                for e in reversed(node.entries)
+                if isinstance(e, FolderEntry)
+            )
+
+
+def walk(root: TreeId, get: Callable[[TreeId], bytes]) -> Iterator[tuple[str, FileEntry]]:
+    """Every file below `root` with its tree path.
+
+    Raises:
+        DecodeError: malformed nodes, or more files or folders than a state may have.
+    """
+    stack: list[tuple[str, TreeId]] = [("", root)]
+    while stack:
+        prefix, oid = stack.pop()
+        if prefix.count("/") > names.MAX_DEPTH:
+            raise DecodeError(f"a tree deeper than {names.MAX_DEPTH} folders")
+        for entry in entries(oid, get):
+            if isinstance(entry, FileEntry):
+                yield prefix + entry.name, entry
+            else:
+                stack.append((f"{prefix}{entry.name}/", entry.tree))
+
+
+def flatten(root: TreeId, get: Callable[[TreeId], bytes]) -> Listing:
+    """The listing of a dataset's root tree.
+
+    Raises:
+        DecodeError: a tree that `build` would not have made from its own files ([F-14]).
+        UnsafeFileError: a file in a section that is not its own.
+    """
+    listing: Listing = {}
+    for path, entry in walk(root, get):
+        if len(listing) >= MAX_FILES:
+            raise DecodeError(f"a state of more than {MAX_FILES} files")
+        listing[names.check_path(sections.from_tree_path(path))] = entry
+    if build(listing, lambda _oid, _data: None).tree != root:
+        raise DecodeError(f"tree {root.short} is not built by the rules of format 1")
+    return listing
+
+
+def node_ids(root: TreeId, get: Callable[[TreeId], bytes]) -> Iterator[TreeId]:
+    """Every tree node below and including `root`, parents first."""
+    seen: set[TreeId] = set()
+    stack = [root]
+    while stack:
+        oid = stack.pop()
+        if oid in seen:
+            continue
+        seen.add(oid)
+        yield oid
+        stack.extend(e.tree for e in Tree.decode(get(oid)).entries if isinstance(e, FolderEntry))
