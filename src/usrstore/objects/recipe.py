@@ -62,7 +62,7 @@ class Recipe:
 
 
 def build(
-    chunks: Iterable[tuple[ChunkId, int]], put: Callable[[RecipeId, bytes], None]
+    chunks: Iterable[tuple[ChunkId, int]], put: Callable[[RecipeId, bytes], object]
 ) -> RecipeId:
     """Write the nodes of a file of two or more chunks; children go to `put` before parents (I3)."""
 

@@ -120,7 +120,7 @@ def _key(entry: Entry) -> bytes:
     return entry.content if isinstance(entry, FileEntry) else entry.tree
 
 
-def build_folder(entries: Sequence[Entry], put: Callable[[TreeId, bytes], None]) -> FolderEntry:
+def build_folder(entries: Sequence[Entry], put: Callable[[TreeId, bytes], object]) -> FolderEntry:
     """Write the nodes of one folder from its sorted entries; the result has an empty name."""
 
     def store(height: int, run: Sequence[Entry]) -> Entry:
@@ -135,7 +135,7 @@ def build_folder(entries: Sequence[Entry], put: Callable[[TreeId, bytes], None])
     return root._replace(name="")
 
 
-def build(listing: Mapping[str, FileEntry], put: Callable[[TreeId, bytes], None]) -> FolderEntry:
+def build(listing: Mapping[str, FileEntry], put: Callable[[TreeId, bytes], object]) -> FolderEntry:
     """Write the trees of a dataset, children before parents (I3), and give its root."""
     root: dict[str, Any] = {}
     for path, entry in listing.items():
@@ -147,7 +147,7 @@ def build(listing: Mapping[str, FileEntry], put: Callable[[TreeId, bytes], None]
     return _build(root, put)
 
 
-def _build(folder: dict[str, Any], put: Callable[[TreeId, bytes], None]) -> FolderEntry:
+def _build(folder: dict[str, Any], put: Callable[[TreeId, bytes], object]) -> FolderEntry:
     entries: list[Entry] = [
         _build(value, put)._replace(name=name) if isinstance(value, dict) else value
         for name, value in folder.items()

@@ -1,0 +1,1 @@
+"""Keeping: packs, states, and the one room that makes writes durable."""

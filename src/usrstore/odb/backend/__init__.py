@@ -1,0 +1,1 @@
+"""Where bytes rest: anything with five verbs."""

@@ -1,0 +1,65 @@
+"""The five verbs of a backend, as a contract. One test suite runs against every backend."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from usrstore.errors import InvalidNameError
+
+_KEY = re.compile(r"[a-z0-9][a-z0-9.-]*(/[a-z0-9][a-z0-9.-]*)*")
+
+
+class Stat(NamedTuple):
+    key: str
+    size: int
+    mtime_s: float
+
+
+class Backend(Protocol):
+    """Immutable values under keys. Nothing is ever overwritten.
+
+    Keys are '/'-separated lower-case words; a bad key raises InvalidNameError on the way in.
+    A backend may fail inside as it likes; its callers see StorageError (or a subclass) and
+    `ObjectNotFoundError` only.
+    """
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        """Bytes `start` to `start + length` (to the end without a length).
+
+        A negative `start` counts from the end. A range that reaches past the end gives what
+        there is.
+
+        Raises:
+            ObjectNotFoundError: there is no such key.
+        """
+        ...
+
+    def create(self, key: str, data: bytes | Path) -> bool:
+        """Store a value under a key that must be free.
+
+        Atomic (no reader sees a part), durable on return, and exclusive: of any number of
+        callers exactly one gets True. `data` may be the path of a complete, synced file of
+        ours, which the backend may adopt by linking; the caller removes it afterwards.
+        """
+        ...
+
+    def stat(self, key: str) -> Stat | None:
+        """Size and age, or None."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[Stat]:
+        """Every key that starts with `prefix` (which ends with '/'), sorted."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Forget a key; one that is not there is no error."""
+        ...
+
+
+def check_key(key: str) -> str:
+    if not _KEY.fullmatch(key) or len(key) > 512:
+        raise InvalidNameError(f"{key!r} is no backend key")
+    return key

@@ -1,0 +1,91 @@
+"""A backend in a folder: local disk, NFS or Lustre. Needs link(2) and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from usrstore.errors import ObjectNotFoundError, StorageError
+from usrstore.odb import durable
+from usrstore.odb.backend.backend import Stat, check_key
+
+
+class FolderBackend:
+    """Keys are paths below `root`; values are read-only files."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def path(self, key: str) -> str:
+        return os.path.join(self.root, check_key(key))
+
+    def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
+        try:
+            fd = os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise ObjectNotFoundError(f"no {key} in {self.root}") from None
+        except OSError as exc:
+            raise durable.storage_error(exc, f"cannot read {self.path(key)}") from exc
+        try:
+            size = os.fstat(fd).st_size
+            start = max(0, size + start) if start < 0 else start
+            end = size if length is None else min(size, start + length)
+            pieces = []
+            while start < end:
+                piece = os.pread(fd, end - start, start)
+                if not piece:
+                    break
+                pieces.append(piece)
+                start += len(piece)
+        except OSError as exc:
+            raise durable.storage_error(exc, f"cannot read {self.path(key)}") from exc
+        finally:
+            os.close(fd)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def create(self, key: str, data: bytes | Path) -> bool:
+        path = self.path(key)
+        if not isinstance(data, Path):
+            return durable.create(path, data)
+        durable.make_folder(os.path.dirname(path))
+        return durable.publish(str(data), path)
+
+    def stat(self, key: str) -> Stat | None:
+        try:
+            found = os.stat(self.path(key))
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise durable.storage_error(exc, f"cannot read {self.path(key)}") from exc
+        return Stat(key, found.st_size, found.st_mtime)
+
+    def list(self, prefix: str) -> Iterator[Stat]:
+        folder = self.path(prefix.rstrip("/"))
+        try:
+            with os.scandir(folder) as entries:
+                rows = sorted(
+                    (entry.name, entry)
+                    for entry in entries
+                    if not entry.name.startswith(durable.TEMPORARY_PREFIX)
+                )
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            raise durable.storage_error(exc, f"cannot list {folder}") from exc
+        for name, entry in rows:
+            key = f"{prefix.rstrip('/')}/{name}"
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from self.list(key)
+                else:
+                    found = entry.stat()
+                    yield Stat(key, found.st_size, found.st_mtime)
+            except FileNotFoundError:  # deleted while we list
+                continue
+
+    def delete(self, key: str) -> None:
+        try:
+            durable.remove(self.path(key))
+        except StorageError as exc:
+            raise StorageError(f"cannot delete {key}: {exc.message}", hint=exc.hint) from exc

@@ -1,0 +1,199 @@
+"""The object database: all packs of one store as one set of objects. Only it knows where.
+
+Reading checks every object against its name (I1). Writing goes through a `Batch`: data
+packs are published before the metadata pack that needs them (I3), and all of them before
+the state that reaches them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Self
+
+from usrstore.errors import DecodeError, IntegrityError, ObjectNotFoundError
+from usrstore.objects.ids import Kind, ObjectId, PackId
+from usrstore.odb.backend.backend import Backend
+from usrstore.odb.pack import Pack, PackWriter, pack_of_key
+from usrstore.odb.packindex import Row
+
+ROLL_BYTES = 256 << 20
+# Small packs are merged into one table as they are opened: a store that syncs daily has
+# hundreds of them, and one dict answers faster than a search in each.
+_MERGE_OBJECTS = 4096
+
+
+class Found(NamedTuple):
+    pack: Pack
+    row: Row
+
+
+class Database:
+    """Objects by id.
+
+    Args:
+        backend: where packs rest.
+        scratch: a folder for packs that are being written; None for a store that is only read.
+    """
+
+    def __init__(self, backend: Backend, scratch: str | None) -> None:
+        self.backend = backend
+        self.scratch = scratch
+        self._packs: dict[PackId, Pack] = {}
+        self._large: list[Pack] = []
+        self._small: dict[ObjectId, Found] = {}
+        self._loaded = False
+        self.damaged: dict[str, str] = {}
+
+    def refresh(self) -> bool:
+        """Look for packs that appeared since; True if there were any."""
+        self._loaded = True
+        fresh = False
+        for stat in self.backend.list("packs/"):
+            pack = pack_of_key(stat.key)
+            if pack is None or pack in self._packs or stat.key in self.damaged:
+                continue
+            try:
+                self._open(pack, stat.size)
+                fresh = True
+            except DecodeError as exc:
+                self.damaged[stat.key] = exc.message  # fsck reports it; others may do without
+            except ObjectNotFoundError:
+                continue  # a gc took it between listing and reading
+        return fresh
+
+    def _open(self, pack: PackId, size: int) -> None:
+        opened = Pack(self.backend, pack, size)
+        self._packs[pack] = opened
+        if opened.index.count > _MERGE_OBJECTS:
+            self._large.append(opened)
+        else:
+            for oid, row in opened.index.items():
+                self._small.setdefault(oid, Found(opened, row))
+
+    def packs(self) -> Iterator[Pack]:
+        if not self._loaded:
+            self.refresh()
+        yield from self._packs.values()
+
+    def find(self, oid: ObjectId) -> Found | None:
+        """Where an object lies, or None."""
+        if not self._loaded:
+            self.refresh()
+        found = self._small.get(oid)
+        if found is None:
+            for pack in self._large:
+                if row := pack.index.find(oid):
+                    return Found(pack, row)
+        return found
+
+    def has(self, oid: ObjectId) -> bool:
+        return self.find(oid) is not None
+
+    def get(self, kind: Kind, oid: ObjectId) -> bytes:
+        """The bytes of an object.
+
+        Raises:
+            ObjectNotFoundError: it is not here.
+            IntegrityError: it is damaged, or of another kind.
+        """
+        found = self.find(oid)
+        if found is None and self.refresh():
+            found = self.find(oid)
+        if found is None:
+            damage = f" ({len(self.damaged)} damaged packs were not read)" if self.damaged else ""
+            raise ObjectNotFoundError(
+                f"{kind.word} {oid.short} is not in this store{damage}",
+                hint="run `usr fsck` to see what is missing, or pull it from a remote",
+            )
+        if found.row.kind != kind:
+            raise IntegrityError(f"object {oid.short} is not a {kind.word}")
+        return bytes(found.pack.read(oid, found.row))
+
+    def missing(self, oids: Iterable[ObjectId]) -> list[ObjectId]:
+        return [oid for oid in oids if not self.has(oid)]
+
+    def matching(self, prefix: str) -> list[tuple[ObjectId, int]]:
+        """Objects whose hex id starts with `prefix`, with their kinds, sorted."""
+        return sorted(
+            {
+                (oid, row.kind)
+                for pack in self.packs()
+                for oid, row in pack.index.items()
+                if oid.hex().startswith(prefix)
+            }
+        )
+
+    def batch(self) -> Batch:
+        return Batch(self)
+
+
+class Batch:
+    """New objects on their way into packs. Use as a context; leaving it by an error keeps none."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._data: PackWriter | None = None
+        self._meta: PackWriter | None = None
+        self._indexes: list[tuple[PackId, bytes]] = []
+        self.bytes_stored = 0
+
+    def put(self, kind: Kind, oid: ObjectId, data: bytes | memoryview) -> bool:
+        """Add an object unless the store has it; True if it was new."""
+        if self._database.has(oid) or self.holds(oid):
+            return False
+        if kind is Kind.CHUNK:
+            self._data = self._data or self._writer()
+            self._data.add(kind, oid, data)
+            if self._data.size >= ROLL_BYTES:
+                self._roll()
+        else:
+            self._meta = self._meta or self._writer()
+            self._meta.add(kind, oid, data)
+        return True
+
+    def holds(self, oid: ObjectId) -> bool:
+        return bool((self._meta and oid in self._meta) or (self._data and oid in self._data))
+
+    def get(self, kind: Kind, oid: ObjectId) -> bytes:
+        """An object of this batch or of the store."""
+        for writer in (self._meta, self._data):
+            if writer and oid in writer:
+                return bytes(writer.read(oid))
+        return self._database.get(kind, oid)
+
+    def _writer(self) -> PackWriter:
+        if self._database.scratch is None:
+            raise IntegrityError("a store that is only read cannot take objects")
+        return PackWriter(self._database.scratch)
+
+    def _roll(self) -> None:
+        """Publish the data pack; its objects are then the store's."""
+        if self._data:
+            self.bytes_stored += self._data.size
+            self._indexes.append(self._data.finish(self._database.backend))
+            self._data = None
+            self._database.refresh()
+
+    def finish(self) -> None:
+        """Publish everything, data before metadata (I3)."""
+        self._roll()
+        for pack, index in self._indexes:
+            # A copy of each data pack's index lets fsck rebuild a damaged tail.
+            self._meta = self._meta or self._writer()
+            self._meta.add(Kind.INDEX, pack, index)
+        if self._meta:
+            self.bytes_stored += self._meta.size
+            self._meta.finish(self._database.backend)
+            self._meta = None
+            self._database.refresh()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        if kind is None:
+            self.finish()
+            return
+        for writer in (self._data, self._meta):
+            if writer:
+                writer.abandon()

@@ -1,0 +1,328 @@
+"""The only room that changes a file system: fsync, link, rename, unlink, mkdir.
+
+Every call goes through `_step`, so a test can count the calls, crash before or after any of
+them, or make any of them fail with any errno. Every OSError leaves here as a StorageError
+that says what could not be done. A file made here is complete and on disk before it has its
+name; if an fsync fails, the file is abandoned, never synced again: the kernel may have
+dropped the dirty pages, and a second fsync would report success.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, Self, TypeVar
+
+from usrstore.errors import DiskFullError, ReadOnlyError, StorageError
+
+Tap = Callable[[Literal["before", "after"], str, str], None]
+T = TypeVar("T")
+
+TEMPORARY_PREFIX = ".tmp-"
+_WRITEBACK_BYTES = 32 << 20
+_tap: Tap | None = None
+
+
+@contextlib.contextmanager
+def tapped(tap: Tap) -> Iterator[None]:
+    """Call `tap` around every change to a file system; for fault injection and counting."""
+    global _tap  # noqa: PLW0603  one disk, one tap
+    before, _tap = _tap, tap
+    try:
+        yield
+    finally:
+        _tap = before
+
+
+def _step(op: str, path: str, call: Callable[..., T], *args: Any) -> T:
+    try:
+        if _tap is None:
+            return call(*args)
+        _tap("before", op, path)
+        result = call(*args)
+        _tap("after", op, path)
+    except OSError as exc:
+        raise storage_error(exc, f"cannot {op} {path}") from exc
+    return result
+
+
+def storage_error(exc: OSError, message: str) -> StorageError:
+    """The StorageError that tells a person what to do about an errno."""
+    reason = exc.strerror or str(exc)
+    if exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(
+            f"{message}: {reason}",
+            hint="free some space (or inodes, or quota) there, then run the same command again",
+        )
+    if exc.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return ReadOnlyError(f"{message}: {reason}", hint="check the owner and mode of that folder")
+    return StorageError(f"{message}: {reason}", hint="check the disk, then run the command again")
+
+
+def make_folder(path: str, *, mode: int = 0o777) -> None:
+    """Create `path` and its parents where missing."""
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(path)
+    if parent and not os.path.isdir(parent):
+        make_folder(parent, mode=mode)
+    try:
+        _step("mkdir", path, os.mkdir, path, mode)
+    except StorageError:
+        if not os.path.isdir(path):  # another process made it first
+            raise
+
+
+def remove(path: str) -> None:
+    """Unlink a file; one that is not there is as good as gone."""
+
+    def unlink() -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+    _step("unlink", path, unlink)
+
+
+def remove_folder(path: str) -> bool:
+    """Remove an empty folder; False if it is not empty or not there."""
+
+    def rmdir() -> bool:
+        try:
+            os.rmdir(path)
+        except OSError as exc:
+            if exc.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                return False
+            raise
+        return True
+
+    return _step("rmdir", path, rmdir)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder of our own with all that it holds."""
+    if not os.path.isdir(path) or os.path.islink(path):
+        return
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                remove_tree(entry.path)
+            else:
+                remove(entry.path)
+    remove_folder(path)
+
+
+def rename(source: str, target: str) -> None:
+    """Atomically give `source` the name `target`, replacing what has it."""
+    _step("rename", target, os.rename, source, target)
+
+
+def link(source: str, target: str) -> bool:
+    """Give `source` a second name; False if `target` exists."""
+
+    def call() -> bool:
+        try:
+            os.link(source, target)
+        except FileExistsError:
+            return False
+        return True
+
+    return _step("link", target, call)
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder durable."""
+
+    def call() -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    _step("fsync-folder", path, call)
+
+
+def sync_everything(path: str) -> bool:
+    """Sync the whole file system of `path`: one wait instead of thousands. False if it cannot."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "syncfs"):
+        return False
+
+    def call() -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            if libc.syncfs(fd) != 0:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number))
+        finally:
+            os.close(fd)
+
+    _step("syncfs", path, call)
+    return True
+
+
+def set_mode(path: str, mode: int) -> None:
+    _step("chmod", path, os.chmod, path, mode)
+
+
+def temporary(folder: str) -> str:
+    """A fresh name in `folder`; gc sweeps what a crash leaves under such names."""
+    return os.path.join(folder, f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
+
+
+def create(path: str, data: bytes) -> bool:
+    """Write a whole file under a name that must be free. Atomic, durable, exclusive.
+
+    Returns:
+        False if the name was taken; its file is then untouched.
+    """
+    folder = os.path.dirname(path)
+    make_folder(folder)
+    scratch = temporary(folder)
+    try:
+        with Spool.create(scratch) as spool:
+            spool.write(data)
+            spool.sync()
+        return publish(scratch, path)
+    finally:
+        remove(scratch)
+
+
+def publish(source: str, path: str) -> bool:
+    """Give a complete, synced file its exclusive name; the caller removes `source`."""
+    made = link(source, path)
+    if made:
+        sync_folder(os.path.dirname(path))
+    return made
+
+
+def replace(path: str, data: bytes, *, sync: bool = True) -> None:
+    """Atomically replace a small file of ours (a journal, a cache, a configuration)."""
+    folder = os.path.dirname(path)
+    make_folder(folder)
+    scratch = temporary(folder)
+    try:
+        with Spool.create(scratch) as spool:
+            spool.write(data)
+            if sync:
+                spool.sync()
+        rename(scratch, path)
+    except BaseException:
+        remove(scratch)
+        raise
+    if sync:
+        sync_folder(folder)
+
+
+class Spool:
+    """A file of ours that is being written; nobody reads it until it has been synced.
+
+    Writes start their way to the disk early (EVERY 32 MiB), so that the final `sync` has
+    little left to wait for.
+    """
+
+    __slots__ = ("_fd", "_pending", "path", "size")
+
+    def __init__(self, path: str, fd: int, size: int) -> None:
+        self.path = path
+        self.size = size
+        self._fd = fd
+        self._pending = 0
+
+    @classmethod
+    def create(cls, path: str, *, mode: int = 0o666) -> Spool:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        return cls(path, _step("create", path, os.open, path, flags, mode), 0)
+
+    @classmethod
+    def reopen(cls, path: str) -> Spool:
+        """Go on with a file that an earlier process left."""
+        fd = _step("open", path, os.open, path, os.O_RDWR | os.O_CLOEXEC)
+        return cls(path, fd, os.fstat(fd).st_size)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append."""
+        self.write_at(self.size, data)
+
+    def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        def call() -> None:
+            view, at = memoryview(data), offset
+            while view:
+                written = os.pwrite(self._fd, view, at)
+                view, at = view[written:], at + written
+
+        _step("write", self.path, call)
+        self.size = max(self.size, offset + len(data))
+        self._pending += len(data)
+        if self._pending >= _WRITEBACK_BYTES:
+            self._pending = 0
+            _start_writeback(self._fd)
+
+    def copy_from(self, source_fd: int, source_offset: int, offset: int, size: int) -> None:
+        """Copy a range of another file to `offset`, inside the kernel where it can.
+
+        Raises:
+            StorageError: the source ended early, or the disk failed.
+        """
+        _step("copy", self.path, _copy_range, source_fd, source_offset, self._fd, offset, size)
+        self.size = max(self.size, offset + size)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return os.pread(self._fd, size, offset)
+
+    def truncate(self, size: int) -> None:
+        _step("truncate", self.path, os.ftruncate, self._fd, size)
+        self.size = size
+
+    def sync(self) -> None:
+        _step("fsync", self.path, os.fsync, self._fd)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            _step("close", self.path, os.close, fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+
+def _start_writeback(fd: int) -> None:
+    # POSIX_FADV_DONTNEED starts write-back of dirty pages without waiting for it.
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _copy_range(source: int, start: int, target: int, offset: int, size: int) -> None:
+    in_kernel = hasattr(os, "copy_file_range")
+    while size:
+        if in_kernel:
+            try:
+                moved = os.copy_file_range(source, target, size, start, offset)
+            except OSError as exc:
+                if exc.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                    raise
+                in_kernel = False
+                continue
+        else:
+            moved = os.pwrite(target, os.pread(source, min(size, 1 << 20), start), offset)
+        if not moved:
+            raise OSError(errno.EIO, "the file it is copied from ended early")
+        start, offset, size = start + moved, offset + moved, size - moved
+
+
+def sweep(folder: str, names: Iterable[str]) -> None:
+    """Remove temporary files that a crash left in a folder of ours."""
+    for name in names:
+        if name.startswith(TEMPORARY_PREFIX):
+            remove(os.path.join(folder, name))

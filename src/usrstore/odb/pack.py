@@ -1,0 +1,130 @@
+"""Packs: few, large, immutable files of objects ([F-18]).
+
+Objects lie contiguously with nothing between them, so a file's chunks are a few long runs.
+A pack is written under a temporary name, synced once, and then published whole.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from usrstore.errors import DecodeError, HashMismatchError
+from usrstore.objects.ids import Kind, ObjectId, PackId, hash_object
+from usrstore.odb import compress, durable, packindex
+from usrstore.odb.backend.backend import Backend
+from usrstore.odb.packindex import MAGIC, TRAILER, PackIndex, Row
+
+
+def pack_key(pack: PackId) -> str:
+    return f"packs/{pack}.pack"
+
+
+def pack_of_key(key: str) -> PackId | None:
+    """The pack that a backend key names, or None for a key that names none."""
+    name = key.removeprefix("packs/").removesuffix(".pack")
+    try:
+        return PackId(ObjectId.parse(name))
+    except ValueError:
+        return None
+    except Exception:
+        return None
+
+
+class PackWriter:
+    """Collects objects into one new pack in a scratch file."""
+
+    def __init__(self, scratch_folder: str) -> None:
+        durable.make_folder(scratch_folder)
+        self._spool = durable.Spool.create(durable.temporary(scratch_folder))
+        self._spool.write(MAGIC)
+        self._rows: dict[ObjectId, Row] = {}
+
+    def __contains__(self, oid: ObjectId) -> bool:
+        return oid in self._rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def size(self) -> int:
+        return self._spool.size
+
+    def add(self, kind: Kind, oid: ObjectId, data: bytes | memoryview) -> None:
+        """Store an object; a second time costs nothing."""
+        if oid not in self._rows:
+            encoding, stored = compress.shrink(data)
+            self.add_stored(oid, stored, Row(0, len(stored), len(data), kind, encoding))
+
+    def add_stored(self, oid: ObjectId, stored: bytes | memoryview, row: Row) -> None:
+        """Store bytes that are encoded already; `row.offset` is ours to set."""
+        self._rows[oid] = row._replace(offset=self._spool.size)
+        self._spool.write(stored)
+
+    def read(self, oid: ObjectId) -> bytes | memoryview:
+        """An object that was added a moment ago."""
+        row = self._rows[oid]
+        stored = self._spool.read_at(row.offset, row.stored)
+        return compress.expand(row.encoding, stored, row.size)
+
+    def finish(self, backend: Backend) -> tuple[PackId, bytes]:
+        """Publish the pack; gives its name and index."""
+        pack, index = packindex.encode(self._rows.items())
+        offset = self._spool.size
+        self._spool.write(index + packindex.encode_trailer(offset, len(self._rows), pack))
+        self._spool.sync()
+        self._spool.close()
+        backend.create(pack_key(pack), Path(self._spool.path))
+        durable.remove(self._spool.path)
+        return pack, index
+
+    def abandon(self) -> None:
+        self._spool.close()
+        durable.remove(self._spool.path)
+
+
+class Pack:
+    """A published pack, read object by object; every object is checked against its name."""
+
+    def __init__(self, backend: Backend, pack: PackId, size: int) -> None:
+        self.pack = pack
+        self._backend = backend
+        self._key = pack_key(pack)
+        trailer = backend.read(self._key, -TRAILER.size)
+        offset, count = packindex.decode_trailer(trailer, pack, size)
+        data = backend.read(self._key, offset, size - offset - TRAILER.size)
+        self.index = PackIndex.check(data, pack)
+        if self.index.count != count:
+            raise DecodeError(f"pack {pack.short} has a damaged trailer")
+
+    def read(self, oid: ObjectId, row: Row) -> bytes | memoryview:
+        """Raises: DecodeError, HashMismatchError."""
+        return checked(oid, row, self.read_stored(row), f"pack {self.pack.short}")
+
+    def read_stored(self, row: Row) -> bytes:
+        """The bytes as they lie, unchecked."""
+        return self._backend.read(self._key, row.offset, row.stored)
+
+
+def checked(oid: ObjectId, row: Row, stored: bytes | memoryview, where: str) -> bytes | memoryview:
+    """The object's bytes, if they hash to its name (I1).
+
+    Raises:
+        DecodeError, HashMismatchError: naming the object and where it lies.
+    """
+    try:
+        data = compress.expand(row.encoding, stored, row.size)
+        matches = hash_object(Kind(row.kind), data) == oid
+    except (DecodeError, ValueError) as exc:
+        raise DecodeError(f"object {oid.short} in {where} is damaged: {exc}") from exc
+    if not matches:
+        raise HashMismatchError(
+            f"object {oid.short} in {where} does not hash to its name",
+            hint="run `usr fsck` to see what it affects",
+        )
+    return data
+
+
+def scratch_of(store: str) -> str:
+    """Where packs of a store in a folder are written before they have a name."""
+    return os.path.join(store, "packs")

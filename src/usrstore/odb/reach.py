@@ -1,0 +1,63 @@
+"""Reachability: what a manifest needs, and what of that is missing (I2, I5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from usrstore.objects import recipe, tree
+from usrstore.objects.ids import ChunkId, Kind, ManifestId, ObjectId, RecipeId, TreeId
+from usrstore.objects.manifest import Manifest, Signed
+from usrstore.objects.tree import FileEntry, Listing
+
+Get = Callable[[Kind, ObjectId], bytes]
+
+
+def manifest(get: Get, oid: ManifestId) -> Manifest:
+    """Raises: ObjectNotFoundError, IntegrityError."""
+    return Manifest.parse(Signed.decode(get(Kind.MANIFEST, oid)).payload)
+
+
+def ancestry(get: Get, oid: ManifestId) -> Iterator[tuple[ManifestId, Manifest]]:
+    """A manifest and all it descends from, greatest sequence first, each once."""
+    seen = {oid}
+    front = [(oid, manifest(get, oid))]
+    while front:
+        front.sort(key=lambda pair: (pair[1].sequence, pair[0]))
+        oid, found = front.pop()
+        yield oid, found
+        for parent in found.parents:
+            if parent not in seen:
+                seen.add(parent)
+                front.append((parent, manifest(get, parent)))
+
+
+def listing(get: Get, root: TreeId) -> Listing:
+    return tree.flatten(root, lambda oid: get(Kind.TREE, oid))
+
+
+def chunks(get: Get, entry: FileEntry) -> Iterator[tuple[ChunkId, int]]:
+    """The chunks of a file in order, with their lengths."""
+    if entry.recipe is None:
+        yield ChunkId(ObjectId(entry.content)), entry.size
+        return
+    for part in recipe.chunks(entry.recipe, entry.size, lambda oid: get(Kind.RECIPE, oid)):
+        yield ChunkId(part.oid), part.size
+
+
+def metadata(get: Get, oid: ManifestId) -> Iterator[tuple[Kind, ObjectId]]:
+    """Every tree and recipe node of one state, parents first."""
+    found = manifest(get, oid)
+    files = []
+    for node in tree.node_ids(found.tree, lambda o: get(Kind.TREE, o)):
+        yield Kind.TREE, node
+    files = list(listing(get, found.tree).values())
+    if found.registry:
+        files.append(found.registry)
+    seen: set[RecipeId] = set()
+    for entry in files:
+        if entry.recipe is None:
+            continue
+        for node_id, _ in recipe.walk(entry.recipe, entry.size, lambda o: get(Kind.RECIPE, o)):
+            if node_id not in seen:
+                seen.add(node_id)
+                yield Kind.RECIPE, node_id

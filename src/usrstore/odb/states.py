@@ -1,0 +1,150 @@
+"""The chain of states: the only mutable thing, and nothing in it is ever overwritten (I4).
+
+State n + 1 can be created exactly once, by whoever comes first; that is the whole consensus.
+It needs no lock, survives dead holders and lost replies, and its history is the operation
+log. Only this room moves a ref.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from usrstore.errors import DecodeError, ObjectNotFoundError, RefConflictError
+from usrstore.objects.ids import ObjectId
+from usrstore.objects.names import RefName
+from usrstore.objects.state import State, state_key
+from usrstore.odb.backend.backend import Backend
+
+_MAX_ATTEMPTS = 1000
+
+
+class Change(NamedTuple):
+    """Move a ref from one value to another; None stands for *absent* on either side."""
+
+    expected: ObjectId | None
+    new: ObjectId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Who does what, for the operation log."""
+
+    actor: str
+    command: str
+    time_us: int
+    reason: str = ""
+
+
+class States:
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def newest(self) -> State | None:
+        """The state that counts now; None in a store without one.
+
+        Raises:
+            DecodeError: the newest state is damaged; nothing older is passed off as newest.
+        """
+        number = 0
+        for stat in self._backend.list("states/"):
+            number = max(number, _number(stat.key))
+        return self.read(number) if number else None
+
+    def read(self, number: int) -> State:
+        """Raises: ObjectNotFoundError, DecodeError."""
+        data = self._backend.read(state_key(number))
+        try:
+            state = State.decode(data)
+        except DecodeError as exc:
+            raise DecodeError(
+                f"state {number} is damaged: {exc.message}",
+                hint="restore that file from a copy of the store; nothing was changed",
+            ) from exc
+        if state.number != number:
+            raise DecodeError(f"state {number} calls itself {state.number}")
+        return state
+
+    def history(self) -> Iterator[State]:
+        """The chain, newest first, each state checked to be the one its successor names."""
+        state = self.newest()
+        while state is not None:
+            yield state
+            if state.previous is None:
+                return
+            try:
+                older = self.read(state.number - 1)
+            except ObjectNotFoundError:
+                return  # retention may have dropped it
+            if older.oid != state.previous:
+                raise DecodeError(
+                    f"state {older.number} is not the one that state {state.number} follows"
+                )
+            state = older
+
+    def refs(self) -> Mapping[RefName, ObjectId]:
+        state = self.newest()
+        return state.refs if state else {}
+
+    def advance(self, changes: Mapping[RefName, Change], act: Act) -> State:
+        """Make the next state, in which every ref of `changes` has its new value.
+
+        Other refs keep whatever value they have by then; a change that asks for what is
+        already so makes no state.
+
+        Raises:
+            RefConflictError: a ref no longer has the value the caller expected.
+        """
+        for _ in range(_MAX_ATTEMPTS):
+            newest = self.newest()
+            state = _successor(newest, changes, act)
+            if state is newest and newest is not None:
+                return newest
+            data = state.encode()
+            if self._backend.create(state_key(state.number), data):
+                return state
+            # Taken: by another writer, or by ourselves when the reply was lost.
+            if self._backend.read(state_key(state.number)) == data:
+                return state
+        raise RefConflictError("too many writers at once; nothing was changed", hint="try again")
+
+
+def _successor(newest: State | None, changes: Mapping[RefName, Change], act: Act) -> State:
+    refs = dict(newest.refs) if newest else {}
+    changed = False
+    for name, change in changes.items():
+        actual = refs.get(name)
+        if actual != change.expected:
+            raise RefConflictError(
+                f"{name} moved: expected {_show(change.expected)}, found {_show(actual)}; "
+                "nothing was changed",
+                hint="look again with `usr log`, then run the command again",
+            )
+        if actual == change.new:
+            continue
+        changed = True
+        if change.new is None:
+            del refs[name]
+        else:
+            refs[name] = change.new
+    if newest is not None and not changed:
+        return newest
+    return State(
+        number=newest.number + 1 if newest else 1,
+        previous=newest.oid if newest else None,
+        refs=refs,
+        time_us=act.time_us,
+        actor=act.actor,
+        command=act.command,
+        reason=act.reason,
+    )
+
+
+def _show(oid: ObjectId | None) -> str:
+    return oid.short if oid else "nothing"
+
+
+def _number(key: str) -> int:
+    name = key.removeprefix("states/")
+    return int(name) if len(name) == 20 and name.isdigit() else 0

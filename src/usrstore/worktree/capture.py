@@ -1,0 +1,195 @@
+"""Capture a folder: which files it holds, what they hash to, which tree that is.
+
+One pass over the bytes of the files that changed, none over the rest. A file that changes
+under our hands is read again; a folder that does not come to rest is an error, never a
+state that was not there.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from usrstore.errors import ChangedWhileReadError, StorageError
+from usrstore.objects import recipe, tree
+from usrstore.objects.ids import ChunkId, Kind, ObjectId, RecipeId, TreeId
+from usrstore.objects.progress import Emit, Event, silent
+from usrstore.objects.sections import EVENTS_FILE, PRIMARY_FILE
+from usrstore.objects.tree import FileEntry, FolderEntry, Listing
+from usrstore.worktree import cut
+from usrstore.worktree.parquet import Footer
+from usrstore.worktree.scan import Stamp, scan
+from usrstore.worktree.statcache import Facts, Known, StatCache, is_racy
+
+Put = Callable[[Kind, ObjectId, bytes], object]
+Sink = Callable[[ChunkId, memoryview], None]
+_ROUNDS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """A folder as it was at one moment.
+
+    Attributes:
+        listing: every file by its path.
+        root: tree id, number of files and bytes of the whole.
+        facts: rows, columns and schema of the primary; lines of the event log.
+        cache: the stat cache that makes the next capture cheap.
+        read: how many files had to be read.
+    """
+
+    listing: Listing
+    root: FolderEntry
+    facts: Facts
+    cache: StatCache
+    read: int
+
+    @property
+    def tree(self) -> TreeId:
+        return self.root.tree
+
+
+def capture(
+    folder: str,
+    cache: StatCache,
+    put: Put,
+    *,
+    sink: Sink | None = None,
+    emit: Emit = silent,
+) -> Capture:
+    """Capture `folder`; new recipe and tree nodes go to `put`, children before parents.
+
+    Args:
+        folder: the dataset.
+        cache: what is known from before; it is not changed.
+        put: takes metadata objects.
+        sink: takes the chunks of the files that had to be read.
+        emit: progress.
+
+    Raises:
+        DatasetNotFoundError, UnsafeFileError, StorageError: see `scan`.
+        ChangedWhileReadError: a file keeps changing.
+    """
+    known: dict[str, Known] = {}
+    fresh = StatCache(cache.rule)
+    facts = cache.facts
+    files = scan(folder)
+    read = 0
+    for _ in range(_ROUNDS):
+        todo = []
+        for path, stamp in files.items():
+            hit = known.get(path)
+            if hit is None or hit.stamp != stamp:
+                hit = cache.find(path, stamp)
+                if hit is None:
+                    todo.append(path)
+                else:
+                    known[path] = hit
+        if not todo:
+            break
+        total, done = sum(files[path].size for path in todo), 0
+        for path in todo:
+            now_ns = time.time_ns()
+            result = _read(folder, path, put, sink)
+            if result is None:
+                continue  # it changed or went away; the next scan tells
+            hit, seen = result
+            known[path] = hit
+            facts = _note(facts, path, seen)
+            read += 1
+            if not is_racy(hit.stamp, now_ns):
+                fresh.files[path] = hit
+            done += hit.stamp.size
+            emit(Event("scan", done, total, path))
+        files = scan(folder)
+        _keep_log(files, known)
+    else:
+        restless = sorted(p for p, s in files.items() if p not in known or known[p].stamp != s)
+        raise ChangedWhileReadError(
+            f"{folder} is being written: {', '.join(restless[:5])} changed while it was read; "
+            "nothing was changed",
+            hint="wait for the program that writes there to finish, then run the command again",
+        )
+    listing = {
+        path: FileEntry(
+            path.rpartition("/")[2], stamp.size, known[path].content, known[path].recipe
+        )
+        for path, stamp in files.items()
+    }
+    root = tree.build(listing, lambda oid, data: put(Kind.TREE, oid, data))
+    for path in files:
+        if path in cache.files and known[path] is cache.files[path]:
+            fresh.files[path] = known[path]
+    fresh.root = root.tree
+    fresh.facts = _only(facts, files)
+    return Capture(listing, root, fresh.facts, fresh, read)
+
+
+def _keep_log(files: dict[str, Stamp], known: dict[str, Known]) -> None:
+    """A log that only grew while it was read is captured as it was: its prefix still stands."""
+    now, then = files.get(EVENTS_FILE), known.get(EVENTS_FILE)
+    if now and then and now.inode == then.stamp.inode and now.size > then.stamp.size:
+        files[EVENTS_FILE] = then.stamp
+
+
+def _read(
+    folder: str, path: str, put: Put, sink: Sink | None
+) -> tuple[Known, tuple[object, int]] | None:
+    """Hash one file; None if it did not hold still."""
+    full = os.path.join(folder, path)
+    lines = 0
+
+    def count(oid: ChunkId, data: memoryview) -> None:
+        nonlocal lines
+        lines += bytes(data).count(b"\n")
+        if sink is not None:
+            sink(oid, data)
+
+    try:
+        fd = os.open(full, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise StorageError(
+            f"cannot read {full}: {exc.strerror}; nothing was changed",
+            hint="check the owner and mode of that file",
+        ) from exc
+    try:
+        before = Stamp.of(os.fstat(fd))
+        try:
+            result = cut.cut_file(fd, before.size, count if path == EVENTS_FILE else sink)
+        except ChangedWhileReadError:
+            return None
+        after = Stamp.of(os.fstat(fd))
+        if after != before and not (path == EVENTS_FILE and after.size > before.size):
+            return None
+    except OSError as exc:
+        raise StorageError(f"cannot read {full}: {exc.strerror}; nothing was changed") from exc
+    finally:
+        os.close(fd)
+    return Known(before, result.content, store_recipe(result.chunks, put)), (result.facts, lines)
+
+
+def store_recipe(chunks: Iterable[tuple[ChunkId, int]], put: Put) -> RecipeId | None:
+    """The recipe of a file from its chunks; None for a file of one chunk."""
+    parts = list(chunks)
+    if len(parts) == 1:
+        return None
+    return recipe.build(parts, lambda oid, data: put(Kind.RECIPE, oid, data))
+
+
+def _note(facts: Facts, path: str, seen: tuple[object, int]) -> Facts:
+    footer, lines = seen
+    if path == PRIMARY_FILE:
+        if isinstance(footer, Footer):
+            return facts._replace(rows=footer.rows, columns=footer.columns, schema=footer.schema)
+        return facts._replace(rows=None, columns=None, schema=None)
+    return facts._replace(events=lines) if path == EVENTS_FILE else facts
+
+
+def _only(facts: Facts, files: dict[str, Stamp]) -> Facts:
+    if PRIMARY_FILE not in files:
+        facts = facts._replace(rows=None, columns=None, schema=None)
+    return facts if EVENTS_FILE in files else facts._replace(events=None)

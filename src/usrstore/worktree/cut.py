@@ -1,0 +1,234 @@
+"""Chunk rule `parquet-pages-1`: where a file is cut, and the hashes of what falls out.
+
+1. A file of at most 64 KiB is one chunk; an empty file is one chunk of length 0.
+2. A Parquet file whose column chunks follow one another without overlap is divided into spans:
+   one ends with each column chunk; in one of more than 64 KiB also with each page, unless the
+   span had less than 4 KiB of that column chunk; the last ends with the file.
+3. Such a span is one chunk up to 128 KiB; a longer one is cut by FastCDC, on its own.
+4. Any other file is one span that FastCDC cuts: the 2020 variant, 16 KiB at least, 64 KiB
+   on average, 256 KiB at most, normalization level 2, the gear table of its authors.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from usrstore.errors import ChangedWhileReadError
+from usrstore.objects.ids import ChunkId, ContentHash, ContentHasher, Kind, hash_object
+from usrstore.worktree.parquet import Footer, Read, pages, read_footer
+
+if TYPE_CHECKING:
+    from pyfastcdc import FastCDC
+
+RULE = "parquet-pages-1"
+
+WHOLE_FILE_BYTES = 64 << 10
+WHOLE_COLUMN_BYTES = 64 << 10
+SMALL_SPAN_BYTES = 4 << 10
+WHOLE_SPAN_BYTES = 128 << 10
+MIN_CUT_BYTES, AVERAGE_CUT_BYTES, MAX_CUT_BYTES = 16 << 10, 64 << 10, 256 << 10
+
+_READ_BYTES = 1 << 20
+_CARRY_BYTES = MAX_CUT_BYTES  # the most that one read can leave for the next to finish
+_WINDOWS = 4  # read, hashed, waiting, cut: 5 MiB in all; with three the threads wait at times
+
+Sink: TypeAlias = Callable[[ChunkId, memoryview], None]
+"""Takes each chunk in the file's order; the bytes are valid only during the call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A file, cut: its content hash, its chunks in order with their lengths, its facts."""
+
+    content: ContentHash
+    chunks: tuple[tuple[ChunkId, int], ...]
+    facts: Footer | None
+
+
+class Span(NamedTuple):
+    """A part of a file: one chunk, or what FastCDC cuts on its own."""
+
+    start: int
+    end: int
+    whole: bool
+
+
+def cut_file(fd: int, size: int, sink: Sink | None = None) -> Cut:
+    """Cut the first `size` bytes of an open file, in one pass and bounded memory.
+
+    The hashes agree with one another even if another process writes to the file meanwhile;
+    whether one did is the caller's to find out.
+
+    Raises:
+        ChangedWhileReadError: if the file turns out to be shorter.
+    """
+    if size <= WHOLE_FILE_BYTES:
+        return _cut_small(fd, size, sink)
+
+    def read(offset: int, length: int) -> bytes:
+        return os.pread(fd, min(length, size - offset), offset)
+
+    facts = read_footer(read, size)
+    hasher = ContentHasher()
+    windows = _read(fd, size, hasher) if size <= _READ_BYTES else _read_ahead(fd, size, hasher)
+    with closing(windows):  # ends the reader, whatever the sink raised
+        chunks = tuple(_chunks(windows, spans(read, size, facts), sink))
+    return Cut(hasher.digest(), chunks, facts)
+
+
+def spans(read: Read, size: int, facts: Footer | None) -> Iterator[Span]:
+    """Clauses 2 to 4: the spans that tile a file of more than 64 KiB."""
+    if facts is None or not _in_order(facts):
+        yield Span(0, size, whole=False)
+        return
+    start = 0
+    for end in chain(_span_ends(read, facts), (size,)):
+        # What lies before a column chunk (the magic, a bloom filter) falls to its first span.
+        yield Span(start, end, whole=end - start <= WHOLE_SPAN_BYTES)
+        start = end
+
+
+def _in_order(facts: Footer) -> bool:
+    at = 0
+    for chunk in facts.column_chunks:
+        if chunk.start < at:
+            return False
+        at = chunk.end
+    return True
+
+
+def _span_ends(read: Read, facts: Footer) -> Iterator[int]:
+    for chunk in facts.column_chunks:
+        if chunk.end - chunk.start > WHOLE_COLUMN_BYTES:
+            start = chunk.start
+            for _, end in pages(read, chunk):
+                if end - start >= SMALL_SPAN_BYTES and end < chunk.end:
+                    yield end
+                    start = end
+        yield chunk.end
+
+
+def _cut_small(fd: int, size: int, sink: Sink | None) -> Cut:
+    data = memoryview(bytearray(size))
+    _fill(fd, data, 0)
+    oid = hash_object(Kind.CHUNK, data)
+    if sink:
+        sink(ChunkId(oid), data.toreadonly())
+    facts = read_footer(lambda offset, length: bytes(data[offset : offset + length]), size)
+    # A file of one chunk has that chunk's hash: both are the plain hash of the bytes.
+    return Cut(ContentHash(oid), ((ChunkId(oid), size),), facts)
+
+
+def _chunks(
+    windows: Iterator[memoryview], plan: Iterator[Span], sink: Sink | None
+) -> Iterator[tuple[ChunkId, int]]:
+    """Cut what the windows bring as the plan says; a chunk may begin in one and end in another."""
+    from pyfastcdc import FastCDC  # 30 ms that a command without a large file does not pay
+
+    fastcdc = FastCDC(
+        AVERAGE_CUT_BYTES,
+        min_size=MIN_CUT_BYTES,
+        max_size=MAX_CUT_BYTES,
+        normalized_chunking=2,
+        seed=0,
+    )
+    at = 0
+    span = next(plan)
+    carry = b""
+    for window in windows:
+        window[_CARRY_BYTES - len(carry) : _CARRY_BYTES] = carry
+        data = window[_CARRY_BYTES - len(carry) :].toreadonly()
+        origin = at
+        while at < origin + len(data):
+            for piece in _pieces(fastcdc, data[at - origin :], at, span):
+                oid = ChunkId(hash_object(Kind.CHUNK, piece))
+                if sink:
+                    sink(oid, piece)
+                at += len(piece)
+                yield oid, len(piece)
+            if at < span.end:
+                break
+            span = next(plan, span)
+        carry = bytes(data[at - origin :])
+
+
+def _pieces(fastcdc: FastCDC, data: memoryview, at: int, span: Span) -> Iterator[memoryview]:
+    """The chunks of the span from offset `at` on, as far as `data` settle where they end."""
+    data = data[: span.end - at]
+    complete = at + len(data) == span.end
+    if span.whole:
+        if complete:
+            yield data
+        return
+    left = len(data)
+    for chunk in fastcdc.cut_buf(data):
+        left -= chunk.length
+        # The last one may have ended for want of bytes; with more it is cut again.
+        if left or complete or chunk.length == MAX_CUT_BYTES:
+            yield chunk.data
+
+
+def _read(fd: int, size: int, hasher: ContentHasher) -> Generator[memoryview]:
+    """The whole file as one window: the bytes behind room for what a window before left over."""
+    window = memoryview(bytearray(_CARRY_BYTES + size))
+    _fill(fd, window[_CARRY_BYTES:], 0)
+    hasher.update(window[_CARRY_BYTES:])
+    yield window
+
+
+def _read_ahead(fd: int, size: int, hasher: ContentHasher) -> Generator[memoryview]:
+    """The file in windows, read and hashed by a thread while the caller cuts those before.
+
+    Reading and the content hash cost about what cutting and the chunks' hashes do, and all
+    of them release the interpreter lock, so two cores share the work evenly. Bytes are read,
+    never mapped: a mapped file that another process truncates kills the reader.
+    """
+    from queue import SimpleQueue
+    from threading import Thread
+
+    free: SimpleQueue[memoryview | None] = SimpleQueue()
+    full: SimpleQueue[memoryview | BaseException | None] = SimpleQueue()
+    for _ in range(min(_WINDOWS, -(-size // _READ_BYTES))):
+        free.put(memoryview(bytearray(_CARRY_BYTES + _READ_BYTES)))
+
+    def work() -> None:
+        try:
+            for offset in range(0, size, _READ_BYTES):
+                window = free.get()
+                if window is None:
+                    return
+                window = window[: _CARRY_BYTES + min(_READ_BYTES, size - offset)]
+                _fill(fd, window[_CARRY_BYTES:], offset)
+                full.put(window)  # it is cut while it is hashed: neither changes these bytes
+                hasher.update(window[_CARRY_BYTES:])
+            full.put(None)
+        except BaseException as error:
+            full.put(error)
+
+    reader = Thread(target=work, name="usrstore-read-ahead", daemon=True)
+    reader.start()
+    try:
+        while (window := full.get()) is not None:
+            if isinstance(window, BaseException):
+                raise window
+            yield window
+            free.put(window)
+    finally:
+        free.put(None)
+        reader.join()
+
+
+def _fill(fd: int, window: memoryview, offset: int) -> None:
+    filled = 0
+    while filled < len(window):
+        count = os.preadv(fd, [window[filled:]], offset + filled)
+        if not count:
+            raise ChangedWhileReadError(
+                f"a file ended at byte {offset + filled}, before the size it had when it was listed"
+            )
+        filled += count

@@ -1,0 +1,134 @@
+"""The journal of one promotion: enough to finish it or to undo it, whatever happened (I6)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from usrstore.errors import DecodeError
+from usrstore.objects import codec
+from usrstore.objects.ids import ObjectId, TreeId
+from usrstore.odb import durable
+
+
+class Op(NamedTuple):
+    """One path that changes.
+
+    Attributes:
+        path: in the dataset folder.
+        staged: the number of the staged file that goes there; None to remove the path.
+        old: (size, mtime_ns, inode) of the file that is there; None if there is none.
+    """
+
+    path: str
+    staged: int | None
+    old: tuple[int, int, int] | None
+
+
+class RefChange(NamedTuple):
+    name: str
+    expected: ObjectId | None
+    new: ObjectId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """What a promotion is going to do.
+
+    Attributes:
+        dataset: its id.
+        undoing: whether it is being taken back.
+        tree: the root tree the folder will hold.
+        stage: the folder of the staged files, relative to the store.
+        ops: the paths that change, in order.
+        made: folders that did not exist before, deepest last.
+        refs: the refs that move once the folder is right.
+        actor, command, reason: for the operation log.
+    """
+
+    dataset: str
+    undoing: bool
+    tree: TreeId
+    stage: str
+    ops: tuple[Op, ...]
+    made: tuple[str, ...]
+    refs: tuple[RefChange, ...]
+    actor: str
+    command: str
+    reason: str
+
+    def encode(self) -> bytes:
+        return codec.encode(
+            [
+                codec.FORMAT,
+                self.dataset,
+                self.undoing,
+                self.tree,
+                self.stage,
+                [[op.path, op.staged, op.old] for op in self.ops],
+                self.made,
+                self.refs,
+                [self.actor, self.command, self.reason],
+            ]
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> Journal:
+        """Raises: DecodeError."""
+        try:
+            version, dataset, undoing, tree, stage, ops, made, refs, act = codec.decode(
+                data, limit=1 << 32
+            )
+            if version != codec.FORMAT:
+                raise DecodeError(f"a journal of format {version}")
+            return cls(
+                dataset,
+                undoing,
+                TreeId(ObjectId(tree)),
+                stage,
+                tuple(
+                    Op(path, staged, None if old is None else tuple(old))
+                    for path, staged, old in ops
+                ),
+                tuple(made),
+                tuple(RefChange(name, _oid(old), _oid(new)) for name, old, new in refs),
+                *act,
+            )
+        except DecodeError:
+            raise
+        except Exception as exc:
+            raise DecodeError(f"a damaged journal: {exc}") from exc
+
+    def turned_back(self) -> Journal:
+        return replace(self, undoing=True)
+
+
+def _oid(value: bytes | None) -> ObjectId | None:
+    return None if value is None else ObjectId(value)
+
+
+def write(path: str, journal: Journal) -> None:
+    durable.replace(path, journal.encode())
+
+
+def find(path: str) -> Journal | None:
+    """Raises: DecodeError, saying that a person must look."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        return None
+    try:
+        return Journal.decode(data)
+    except DecodeError as exc:
+        raise DecodeError(
+            f"the journal {path} of an interrupted promotion cannot be read: {exc.message}",
+            hint="the files it was moving are below .usr/quarantine; restore the folder from "
+            "them or from the remote, then remove the journal",
+        ) from exc
+
+
+def remove(path: str) -> None:
+    durable.remove(path)
+    durable.sync_folder(os.path.dirname(path))

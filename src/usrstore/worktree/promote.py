@@ -1,0 +1,222 @@
+"""Promotion: the only code that writes into a person's dataset folder (I6).
+
+Everything is staged, verified and on disk before it starts. The old files get a second name
+first, then the new ones are renamed over them, then the folder is checked, and only then do
+the refs move. Killed at any instant, `resume` finishes; a failed check turns it all back.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable
+
+from usrstore.errors import ChangedWhileReadError, StorageError
+from usrstore.odb import durable
+from usrstore.worktree import journal as journals
+from usrstore.worktree.journal import Journal, Op
+from usrstore.worktree.scan import Stamp
+
+
+def plan_ops(
+    folder: str, new: Iterable[tuple[str, int]], gone: Iterable[str], stamps: dict[str, Stamp]
+) -> tuple[tuple[Op, ...], tuple[str, ...]]:
+    """The ops of a promotion and the folders it will make.
+
+    Args:
+        folder: the dataset.
+        new: path and staged number of each file that is added or replaced.
+        gone: paths to remove.
+        stamps: the files of the folder as they were captured.
+    """
+
+    def old(path: str) -> tuple[int, int, int] | None:
+        found = stamps.get(path)
+        return (found.size, found.mtime_ns, found.inode) if found else None
+
+    ops = [Op(path, number, old(path)) for path, number in new]
+    ops += [Op(path, None, old(path)) for path in gone]
+    made: dict[str, None] = {}
+    for path, number, _ in ops:
+        if number is not None:
+            for parent in _parents(path):
+                if parent not in made and not os.path.isdir(os.path.join(folder, parent)):
+                    made[parent] = None
+    return tuple(ops), tuple(made)
+
+
+def _parents(path: str) -> list[str]:
+    """The folders above a path, outermost first; the dataset folder itself is ''."""
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[:n]) for n in range(len(parts) + 1)]
+
+
+def promote(
+    folder: str,
+    store: str,
+    journal_path: str,
+    journal: Journal,
+    *,
+    check: Callable[[], None],
+    commit: Callable[[], None],
+) -> None:
+    """Take a staged state to the folder, or leave everything as it was.
+
+    Args:
+        folder: the dataset.
+        store: where `journal.stage` is relative to.
+        journal_path: where the journal rests.
+        journal: what to do.
+        check: raises if the folder is not what it should be by now.
+        commit: moves the refs; repeated after a crash, so it must not mind having been done.
+
+    Raises:
+        ChangedWhileReadError: a file of the folder is not what was captured.
+        UsrError: whatever `check` or `commit` raised; the folder is then as before.
+    """
+    journals.write(journal_path, journal)
+    resume(folder, store, journal_path, journal, check=check, commit=commit)
+
+
+def resume(
+    folder: str,
+    store: str,
+    journal_path: str,
+    journal: Journal,
+    *,
+    check: Callable[[], None],
+    commit: Callable[[], None],
+) -> None:
+    """Finish what a journal began: forwards, or backwards if that was decided."""
+    stage = os.path.join(store, journal.stage)
+    if not journal.undoing:
+        try:
+            _apply(folder, stage, journal)
+            check()
+            commit()
+        except Exception:
+            journal = journal.turned_back()
+            journals.write(journal_path, journal)
+            _undo(folder, stage, journal)
+            _finish(store, journal_path, journal)
+            raise
+    else:
+        _undo(folder, stage, journal)
+    _finish(store, journal_path, journal)
+
+
+def _apply(folder: str, stage: str, journal: Journal) -> None:
+    for path in journal.made:
+        durable.make_folder(os.path.join(folder, path) if path else folder)
+    trash = _trash(stage)
+    durable.make_folder(trash)
+    for number, op in enumerate(journal.ops):
+        if op.old is not None and not _done(stage, op, folder):
+            _set_aside(os.path.join(folder, op.path), _kept(stage, number), op)
+    durable.sync_folder(trash)
+    for op in journal.ops:
+        path = os.path.join(folder, op.path)
+        if op.staged is None:
+            durable.remove(path)
+        elif os.path.exists(_staged(stage, op.staged)):
+            durable.rename(_staged(stage, op.staged), path)
+    _drop_empty(folder, [op.path for op in journal.ops if op.staged is None])
+    _sync_folders(folder, journal.ops)
+
+
+def _done(stage: str, op: Op, folder: str) -> bool:
+    """Whether an earlier, interrupted run did this op already."""
+    if op.staged is not None:
+        return not os.path.exists(_staged(stage, op.staged))
+    return not os.path.lexists(os.path.join(folder, op.path))
+
+
+def _set_aside(path: str, kept: str, op: Op) -> None:
+    """Give the file that is about to go a second name, and the new one its mode."""
+    try:
+        found = os.stat(path, follow_symlinks=False)
+    except FileNotFoundError:
+        if os.path.exists(kept):
+            return  # moved there by an interrupted run
+        raise _changed(op.path, "went away") from None
+    if (found.st_size, found.st_mtime_ns, found.st_ino) != op.old:
+        raise _changed(op.path, "was written")
+    durable.remove(kept)
+    try:
+        durable.link(path, kept)
+    except StorageError:
+        durable.rename(path, kept)  # a file system without hard links
+    if op.staged is not None:
+        staged = _staged(os.path.dirname(os.path.dirname(kept)), op.staged)
+        durable.set_mode(staged, stat.S_IMODE(found.st_mode))
+
+
+def _undo(folder: str, stage: str, journal: Journal) -> None:
+    for number, op in enumerate(journal.ops):
+        path = os.path.join(folder, op.path)
+        kept = _kept(stage, number)
+        if op.old is not None:
+            # What was not done yet is left alone: somebody may have written there since.
+            if os.path.exists(kept) and (_done(stage, op, folder) or not os.path.lexists(path)):
+                durable.rename(kept, _made_parent(path))
+        elif op.staged is not None and not os.path.exists(_staged(stage, op.staged)):
+            durable.remove(path)
+    for made in reversed(journal.made):
+        durable.remove_folder(os.path.join(folder, made) if made else folder)
+    _sync_folders(folder, journal.ops)
+
+
+def _made_parent(path: str) -> str:
+    durable.make_folder(os.path.dirname(path))
+    return path
+
+
+def _finish(store: str, journal_path: str, journal: Journal) -> None:
+    journals.remove(journal_path)
+    durable.remove_tree(os.path.dirname(os.path.join(store, journal.stage)))
+
+
+def _drop_empty(folder: str, removed: list[str]) -> None:
+    """Remove the folders that a removal left empty."""
+    parents = {parent for path in removed for parent in _parents(path) if parent}
+    for parent in sorted(parents, key=len, reverse=True):
+        durable.remove_folder(os.path.join(folder, parent))
+
+
+def _sync_folders(folder: str, ops: Iterable[Op]) -> None:
+    parents = {folder} | {os.path.join(folder, os.path.dirname(op.path)) for op in ops}
+    parents |= {os.path.dirname(parent) for parent in parents}
+    for parent in sorted(parents):
+        if os.path.isdir(parent):
+            durable.sync_folder(parent)
+
+
+def _staged(stage: str, number: int) -> str:
+    return os.path.join(stage, str(number))
+
+
+def _trash(stage: str) -> str:
+    return os.path.join(stage, "old")
+
+
+def _kept(stage: str, number: int) -> str:
+    return os.path.join(_trash(stage), str(number))
+
+
+def check_writable(folder: str) -> None:
+    """Raises: StorageError if files cannot be renamed into `folder` or its first parent."""
+    at = folder
+    while not os.path.isdir(at):
+        at = os.path.dirname(at)
+    if not os.access(at, os.W_OK | os.X_OK):
+        raise StorageError(
+            f"{at} may not be written; nothing was changed",
+            hint="check the owner and mode of that folder",
+        )
+
+
+def _changed(path: str, how: str) -> ChangedWhileReadError:
+    return ChangedWhileReadError(
+        f"{path} {how} by another program just now; the folder is as it was",
+        hint="run the same command again once that program is done",
+    )

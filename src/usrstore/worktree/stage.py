@@ -1,0 +1,212 @@
+"""The stage: new files of a state, complete and verified, beside the folder (I5).
+
+Chunks are written straight to where they belong, in whatever order they arrive, and a log
+says which have landed; so an interrupted transfer goes on where it stopped, and new bytes
+cost the disk once. Nothing here is believed before `verify` has hashed every staged file.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from usrstore.errors import HashMismatchError
+from usrstore.objects.ids import ChunkId, ContentHasher, ObjectId, TreeId
+from usrstore.objects.progress import Emit, Event, silent
+from usrstore.objects.tree import FileEntry
+from usrstore.odb import durable
+from usrstore.worktree.source import FolderSource
+
+_LANDED = struct.Struct(">32sIQI")
+_READ_BYTES = 1 << 20
+_SYNC_EACH = 16  # more files than this are synced by one syncfs(2) instead of one by one
+
+
+class Target(NamedTuple):
+    """A file to be staged: where it goes, what it is, and of which chunks it consists."""
+
+    path: str
+    entry: FileEntry
+    chunks: tuple[tuple[ChunkId, int], ...]
+
+
+class Spot(NamedTuple):
+    """A place in a staged file."""
+
+    file: int
+    offset: int
+    size: int
+
+
+class Stage:
+    """Files on their way into one folder, numbered by their place in `targets`.
+
+    Args:
+        home: a folder of ours, used for one transfer of one tree at a time.
+        tree: the state that is being staged; files staged for another are only a source.
+        targets: the files that differ from the folder.
+    """
+
+    def __init__(self, home: str, tree: TreeId, targets: list[Target]) -> None:
+        self.home = home
+        self.tree = tree
+        self.targets = targets
+        self._folder = os.path.join(home, tree.hex())
+        self._spots: dict[ChunkId, list[Spot]] = {}
+        self._landed: dict[ChunkId, Spot] = {}
+        self._open: tuple[int, durable.Spool] | None = None
+        for number, target in enumerate(targets):
+            offset = 0
+            for oid, size in target.chunks:
+                self._spots.setdefault(oid, []).append(Spot(number, offset, size))
+                offset += size
+        durable.make_folder(self._folder)
+        log = os.path.join(self._folder, "landed")
+        self._log = durable.Spool.reopen(log) if os.path.exists(log) else durable.Spool.create(log)
+        self._resume()
+        self.bytes_resumed = sum(spot.size for spot in self._landed.values())
+
+    def _resume(self) -> None:
+        whole = self._log.size - self._log.size % _LANDED.size
+        if whole != self._log.size:
+            self._log.truncate(whole)
+        for record in _LANDED.iter_unpack(self._log.read_at(0, whole)):
+            oid, spot = ChunkId(ObjectId(record[0])), Spot(*record[1:])
+            if spot in self._spots.get(oid, ()):
+                self._landed[oid] = spot
+
+    def path(self, number: int) -> str:
+        return os.path.join(self._folder, str(number))
+
+    def wanted(self) -> Iterator[tuple[ChunkId, int]]:
+        """Chunks that have not landed, in the order of the files, each once."""
+        for oid, spots in self._spots.items():
+            if oid not in self._landed:
+                yield oid, spots[0].size
+
+    def has(self, oid: ChunkId) -> bool:
+        return oid in self._landed
+
+    def place(self, oid: ChunkId, data: bytes | memoryview) -> None:
+        """Write a chunk, whose bytes hash to its name, wherever it belongs."""
+        spots = self._spots[oid]
+        for spot in spots:
+            self._file(spot.file).write_at(spot.offset, data)
+        self._note(oid, spots[0])
+
+    def copy(self, oid: ChunkId, fd: int, offset: int) -> None:
+        """Copy a chunk from an open file; `verify` will tell whether it was what it should be."""
+        for spot in self._spots[oid]:
+            self._file(spot.file).copy_from(fd, offset, spot.offset, spot.size)
+        self._note(oid, self._spots[oid][0])
+
+    def _note(self, oid: ChunkId, spot: Spot) -> None:
+        self._landed[oid] = spot
+        self._log.write(_LANDED.pack(oid, *spot))
+
+    def _file(self, number: int) -> durable.Spool:
+        if self._open is None or self._open[0] != number:
+            if self._open is not None:
+                self._open[1].close()
+            path = self.path(number)
+            exists = os.path.exists(path)
+            spool = durable.Spool.reopen(path) if exists else durable.Spool.create(path)
+            self._open = (number, spool)
+        return self._open[1]
+
+    def fill_from(self, source: FolderSource) -> int:
+        """Copy what the folder holds already, run by run; gives the bytes copied."""
+        copied = 0
+        for oid, size in list(self.wanted()):
+            place = source.find(oid)
+            if place is not None:
+                self.copy(oid, source.fd(place.path), place.offset)
+                copied += size
+        return copied
+
+    def fill(self, get: Callable[[ChunkId], bytes | None]) -> int:
+        """Write what `get` has, already verified; gives the bytes written."""
+        written = 0
+        for oid, size in list(self.wanted()):
+            data = get(oid)
+            if data is not None:
+                self.place(oid, data)
+                written += size
+        return written
+
+    def salvage(self) -> FolderSource:
+        """What an interrupted transfer of another state left here, as a source of chunks."""
+        source = FolderSource(self.home)
+        for name in sorted(os.listdir(self.home)):
+            log = os.path.join(self.home, name, "landed")
+            if name == self.tree.hex() or not os.path.isfile(log):
+                continue
+            with open(log, "rb") as file:
+                data = file.read()
+            whole = len(data) - len(data) % _LANDED.size
+            for oid, number, offset, size in _LANDED.iter_unpack(data[:whole]):
+                source.add_at(ChunkId(ObjectId(oid)), f"{name}/{number}", offset, size)
+        return source
+
+    def verify(self, emit: Emit = silent) -> None:
+        """Hash every staged file against its content hash.
+
+        Raises:
+            HashMismatchError: naming the first file that is not what the state says; the
+                stage is emptied, so that the next run fetches it anew.
+        """
+        self._close()
+        total, done = sum(t.entry.size for t in self.targets), 0
+        for number, target in enumerate(self.targets):
+            if not os.path.exists(self.path(number)):
+                durable.Spool.create(self.path(number)).close()  # an empty file has no chunk
+            found, size = _hash_file(self.path(number))
+            if size != target.entry.size or found != target.entry.content:
+                expected = f"{target.entry.size} bytes, {target.entry.content.short}"
+                actual = f"{size} bytes, {found.short}"
+                self.discard()
+                raise HashMismatchError(
+                    f"{target.path}: expected {expected}; staged {actual}",
+                    hint="run the same command again; the damaged copy was thrown away",
+                )
+            done += size
+            emit(Event("verify", done, total, target.path))
+
+    def sync(self) -> None:
+        """Make every staged file durable, with its name."""
+        self._close()
+        paths = [self.path(number) for number in range(len(self.targets))]
+        if len(paths) > _SYNC_EACH and durable.sync_everything(self._folder):
+            return
+        for path in paths:
+            with durable.Spool.reopen(path) as spool:
+                spool.sync()
+        durable.sync_folder(self._folder)
+
+    def _close(self) -> None:
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+
+    def close(self) -> None:
+        """Leave the stage as it is, for a later run to go on with."""
+        self._close()
+        self._log.close()
+
+    def discard(self) -> None:
+        """Remove everything staged for this folder."""
+        self.close()
+        durable.remove_tree(self.home)
+
+
+def _hash_file(path: str) -> tuple[ObjectId, int]:
+    hasher, size = ContentHasher(), 0
+    buffer = bytearray(_READ_BYTES)
+    view = memoryview(buffer)
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            hasher.update(view[:count])
+            size += count
+    return hasher.digest(), size
