@@ -1,0 +1,1 @@
+"""Store to store: what two ends say to each other, and over what."""

@@ -1,0 +1,1 @@
+"""Believing: signatures, signers, and the one place that decides what to believe."""

@@ -37,6 +37,7 @@ class Capture:
         root: tree id, number of files and bytes of the whole.
         facts: rows, columns and schema of the primary; lines of the event log.
         cache: the stat cache that makes the next capture cheap.
+        stamps: what stat(2) said of every file.
         read: how many files had to be read.
     """
 
@@ -44,11 +45,16 @@ class Capture:
     root: FolderEntry
     facts: Facts
     cache: StatCache
+    stamps: dict[str, Stamp]
     read: int
 
     @property
     def tree(self) -> TreeId:
         return self.root.tree
+
+    def store(self, put: Put) -> None:
+        """Give every tree node to `put`, children before parents (I3)."""
+        tree.build(self.listing, lambda oid, data: put(Kind.TREE, oid, data))
 
 
 def capture(
@@ -59,12 +65,14 @@ def capture(
     sink: Sink | None = None,
     emit: Emit = silent,
 ) -> Capture:
-    """Capture `folder`; new recipe and tree nodes go to `put`, children before parents.
+    """Capture `folder`; recipe nodes of the files that were read go to `put`, children first.
+
+    The trees are left to `Capture.store`: a folder that nobody touched needs none of them.
 
     Args:
         folder: the dataset.
         cache: what is known from before; it is not changed.
-        put: takes metadata objects.
+        put: takes recipe nodes.
         sink: takes the chunks of the files that had to be read.
         emit: progress.
 
@@ -118,13 +126,19 @@ def capture(
         )
         for path, stamp in files.items()
     }
-    root = tree.build(listing, lambda oid, data: put(Kind.TREE, oid, data))
     for path in files:
         if path in cache.files and known[path] is cache.files[path]:
             fresh.files[path] = known[path]
+    untouched = not read and len(files) == len(cache.files)
+    if untouched and cache.root is not None:
+        root = FolderEntry(
+            "", TreeId(cache.root), len(files), sum(stamp.size for stamp in files.values())
+        )
+    else:
+        root = tree.build(listing, lambda _oid, _data: None)
     fresh.root = root.tree
     fresh.facts = _only(facts, files)
-    return Capture(listing, root, fresh.facts, fresh, read)
+    return Capture(listing, root, fresh.facts, fresh, files, read)
 
 
 def _keep_log(files: dict[str, Stamp], known: dict[str, Known]) -> None:

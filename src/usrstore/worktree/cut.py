@@ -33,9 +33,10 @@ SMALL_SPAN_BYTES = 4 << 10
 WHOLE_SPAN_BYTES = 128 << 10
 MIN_CUT_BYTES, AVERAGE_CUT_BYTES, MAX_CUT_BYTES = 16 << 10, 64 << 10, 256 << 10
 
-_READ_BYTES = 1 << 20
+_READ_BYTES = 512 << 10
 _CARRY_BYTES = MAX_CUT_BYTES  # the most that one read can leave for the next to finish
-_WINDOWS = 4  # read, hashed, waiting, cut: 5 MiB in all; with three the threads wait at times
+_WINDOWS = 4  # being read, hashed, waiting, being cut: 3 MiB in all
+_READ_AHEAD_BYTES = 16 << 20  # below, a thread and its windows cost what they gain
 
 Sink: TypeAlias = Callable[[ChunkId, memoryview], None]
 """Takes each chunk in the file's order; the bytes are valid only during the call."""
@@ -75,8 +76,8 @@ def cut_file(fd: int, size: int, sink: Sink | None = None) -> Cut:
 
     facts = read_footer(read, size)
     hasher = ContentHasher()
-    windows = _read(fd, size, hasher) if size <= _READ_BYTES else _read_ahead(fd, size, hasher)
-    with closing(windows):  # ends the reader, whatever the sink raised
+    window_source = _read if size < _READ_AHEAD_BYTES else _read_ahead
+    with closing(window_source(fd, size, hasher)) as windows:  # ends its thread, come what may
         chunks = tuple(_chunks(windows, spans(read, size, facts), sink))
     return Cut(hasher.digest(), chunks, facts)
 
@@ -174,15 +175,17 @@ def _pieces(fastcdc: FastCDC, data: memoryview, at: int, span: Span) -> Iterator
 
 
 def _read(fd: int, size: int, hasher: ContentHasher) -> Generator[memoryview]:
-    """The whole file as one window: the bytes behind room for what a window before left over."""
-    window = memoryview(bytearray(_CARRY_BYTES + size))
-    _fill(fd, window[_CARRY_BYTES:], 0)
-    hasher.update(window[_CARRY_BYTES:])
-    yield window
+    """The file in windows: each holds the next bytes, behind room for what was left over."""
+    window = memoryview(bytearray(_CARRY_BYTES + min(_READ_BYTES, size)))
+    for offset in range(0, size, _READ_BYTES):
+        window = window[: _CARRY_BYTES + min(_READ_BYTES, size - offset)]
+        _fill(fd, window[_CARRY_BYTES:], offset)
+        hasher.update(window[_CARRY_BYTES:])
+        yield window
 
 
 def _read_ahead(fd: int, size: int, hasher: ContentHasher) -> Generator[memoryview]:
-    """The file in windows, read and hashed by a thread while the caller cuts those before.
+    """The same windows, read and hashed by a thread while the caller cuts those before.
 
     Reading and the content hash cost about what cutting and the chunks' hashes do, and all
     of them release the interpreter lock, so two cores share the work evenly. Bytes are read,
@@ -193,7 +196,7 @@ def _read_ahead(fd: int, size: int, hasher: ContentHasher) -> Generator[memoryvi
 
     free: SimpleQueue[memoryview | None] = SimpleQueue()
     full: SimpleQueue[memoryview | BaseException | None] = SimpleQueue()
-    for _ in range(min(_WINDOWS, -(-size // _READ_BYTES))):
+    for _ in range(_WINDOWS):
         free.put(memoryview(bytearray(_CARRY_BYTES + _READ_BYTES)))
 
     def work() -> None:

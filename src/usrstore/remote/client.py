@@ -1,0 +1,159 @@
+"""A peer at the other end of a wire. Everything it says is checked by whoever asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from usrstore.errors import ConnectionLostError, ProtocolError, UnsupportedError, UsrError
+from usrstore.objects.codec import Fields
+from usrstore.objects.ids import ChunkId, ContentHash, Kind, ObjectId, RecipeId, StateId
+from usrstore.remote import messages
+from usrstore.remote.peer import Ask, Compared, Outcome, Piece, Planned, Proposal, Seen
+from usrstore.remote.wire import PROTOCOL, Record, Wire
+
+T = TypeVar("T")
+
+
+class WirePeer:
+    """Speaks the protocol; one per command.
+
+    Args:
+        wire: frames to the serving end, whose magic has been read.
+        where: the remote's name, for errors.
+        close: ends the connection.
+    """
+
+    def __init__(self, wire: Wire, where: str, close: Callable[[], None]) -> None:
+        self.wire = wire
+        self.hello: dict[str, Any] = {}
+        self._where = where
+        self._close = close
+
+    def greet(self) -> None:
+        """Say who we are, without waiting: the answer is read with the first reply."""
+        self.wire.send({"op": "hello", "protocol": PROTOCOL})
+
+    def _answer(self, expected: str) -> Fields:
+        message = self.wire.receive()
+        if message.get("op") == "hello":
+            self._welcome(message)
+            message = self.wire.receive()
+        self._raise_error(message)
+        fields = Fields(message, expected)
+        if fields.text("op", most=32) != expected:
+            raise ProtocolError(f"{self._where} answered something else than {expected}")
+        return fields
+
+    def _welcome(self, message: dict[str, Any]) -> None:
+        self.hello = message
+        if message.get("protocol") != PROTOCOL:
+            raise UnsupportedError(
+                f"{self._where} speaks protocol {message.get('protocol')!r}, this end speaks "
+                f"{PROTOCOL}; nothing was changed",
+                hint="install the same version of usrstore at both ends",
+                code="protocol-version",
+            )
+
+    def _raise_error(self, message: dict[str, Any]) -> None:
+        if message.get("op") == "error":
+            fields = Fields(message, "error")
+            fields.text("op", most=32)
+            raise messages.parse_error(fields, self._where)
+
+    def _checked(self, act: Callable[[], T]) -> T:
+        """Whatever a bad answer makes of our parsing is a ProtocolError to the caller."""
+        try:
+            return act()
+        except UsrError:
+            raise
+        except (ValueError, TypeError, KeyError) as exc:
+            raise ProtocolError(f"{self._where} sent nonsense: {exc}") from exc
+
+    def compare(self, ask: Ask) -> Compared:
+        self.wire.send(messages.ask_message(ask))
+
+        def read() -> Compared:
+            fields = self._answer("compared")
+            nodes, manifests = messages.split_records(
+                self._objects(), kinds=(Kind.TREE, Kind.MANIFEST)
+            )
+            answer = messages.parse_compared(fields, nodes, manifests)
+            fields.done()
+            return answer
+
+        return self._checked(read)
+
+    def _objects(self) -> Iterator[Record]:
+        return self.wire.receive_objects(on_message=self._raise_error)
+
+    def want(
+        self, contents: Sequence[ContentHash], have: frozenset[RecipeId]
+    ) -> Iterator[tuple[RecipeId, bytes]]:
+        self.wire.send(
+            {
+                "op": "want",
+                "contents": messages.pack_ids(contents),
+                "have": messages.pack_ids(sorted(have)),
+            }
+        )
+        self._answer("recipes").done()
+        nodes, _ = messages.split_records(self._objects(), kinds=(Kind.RECIPE,))
+        for oid, (_, data) in nodes.items():
+            yield RecipeId(oid), data
+
+    def send(self, oids: Sequence[ChunkId]) -> Iterator[Piece]:
+        self.wire.send({"op": "send", "chunks": messages.pack_ids(oids)})
+        self._answer("chunks").done()
+        for kind, oid, encoding, size, stored in self._objects():
+            if kind is not Kind.CHUNK:
+                raise ProtocolError(f"{self._where} sent a {kind.word} among chunks")
+            yield Piece(ChunkId(oid), encoding, size, stored)
+
+    def offer(self, recipes: Sequence[RecipeId]) -> list[RecipeId]:
+        self.wire.send({"op": "offer", "recipes": messages.pack_ids(recipes)})
+        return self._checked(lambda: self._id_list("lacking", "recipes"))
+
+    def _id_list(self, op: str, name: str) -> list[Any]:
+        fields = self._answer(op)
+        oids = messages.unpack_ids(fields.data(name, most=64 << 20))
+        fields.done()
+        return oids
+
+    def plan(self, proposal: Proposal) -> Planned:
+        self.wire.send(messages.proposal_message(proposal))
+        self._upload(messages.proposal_records(proposal))
+
+        def read() -> Planned:
+            fields = self._answer("planned")
+            wanted = messages.unpack_ids(fields.data("wanted", most=64 << 20))
+            planned = Planned(wanted, fields.integer("resumed"))
+            fields.done()
+            return planned
+
+        return self._checked(read)
+
+    def publish(self, pieces: Iterable[Piece]) -> Outcome:
+        self.wire.send({"op": "publish"})
+        self._upload(
+            (Kind.CHUNK, piece.oid, piece.encoding, piece.size, piece.stored) for piece in pieces
+        )
+
+        def read() -> Outcome:
+            fields = self._answer("published")
+            state = Seen(fields.integer("number"), StateId(ObjectId(fields.data("state", most=32))))
+            fields.done()
+            return Outcome(state)
+
+        return self._checked(read)
+
+    def _upload(self, records: Iterable[Record]) -> None:
+        """Send a run; if the other end hangs up meanwhile, it has usually said why."""
+        try:
+            self.wire.send_objects(records)
+        except ConnectionLostError:
+            self._raise_error(self.wire.receive())
+            raise
+
+    def close(self) -> None:
+        self._close()

@@ -1,0 +1,171 @@
+"""The serving end: one connection, one dataset at a time, every byte of it suspect.
+
+It answers questions in any order that makes sense, and hangs up with an error message on
+the first thing that does not. What a client may ask at all is decided by `Limits`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from usrstore.errors import ConnectionLostError, ProtocolError, ReadOnlyError, UsrError
+from usrstore.objects.codec import Fields
+from usrstore.objects.ids import ChunkId, Kind
+from usrstore.remote import messages
+from usrstore.remote.peer import Peer, Piece
+from usrstore.remote.wire import MAGIC, MAX_MESSAGE_BYTES, PROTOCOL, Channel, Wire
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What this end allows.
+
+    Attributes:
+        read_only: refuse pushes.
+        dataset: the only dataset that may be asked for, or None for all.
+        max_bytes: how much one push may send.
+    """
+
+    read_only: bool = False
+    dataset: str | None = None
+    max_bytes: int | None = None
+
+
+def serve(channel: Channel, peer: Peer, *, tool: str, limits: Limits) -> None:
+    """Answer until the client hangs up. Errors go to the client, never to our stdout."""
+    channel.write(MAGIC)
+    wire = Wire(channel, max_data=limits.max_bytes)
+    session = _Session(wire, peer, limits)
+    try:
+        wire.send({"op": "hello", "protocol": PROTOCOL, "tool": tool})
+        while True:
+            try:
+                message = wire.receive()
+            except ConnectionLostError:
+                return
+            session.answer(message)
+    except ConnectionLostError:
+        return
+    except UsrError as exc:
+        _tell(wire, exc)
+    except (ValueError, TypeError, KeyError, struct.error) as exc:
+        _tell(wire, ProtocolError(f"a question that cannot be read: {exc}"))
+    except OSError as exc:
+        _tell(wire, UsrError(f"the serving end failed: {exc}", code="storage"))
+    finally:
+        peer.close()
+
+
+def _tell(wire: Wire, error: UsrError) -> None:
+    try:
+        wire.send(messages.error_message(error))
+    except ConnectionLostError:
+        return
+
+
+class _Session:
+    def __init__(self, wire: Wire, peer: Peer, limits: Limits) -> None:
+        self._wire = wire
+        self._peer = peer
+        self._limits = limits
+        self._handlers: dict[str, Callable[[Fields], None]] = {
+            "hello": self._hello,
+            "compare": self._compare,
+            "want": self._want,
+            "send": self._send,
+            "offer": self._offer,
+            "plan": self._plan,
+            "publish": self._publish,
+        }
+
+    def answer(self, message: dict[str, Any]) -> None:
+        fields = Fields(message, "question")
+        op = fields.text("op", most=32)
+        handler = self._handlers.get(op)
+        if handler is None:
+            raise ProtocolError(f"an unknown question {op!r}")
+        handler(fields)
+
+    def _hello(self, fields: Fields) -> None:
+        protocol = fields.integer("protocol")
+        if protocol != PROTOCOL:
+            raise ProtocolError(
+                f"protocol {protocol} is not spoken here, only {PROTOCOL}",
+                hint="install the same version of usrstore at both ends",
+                code="protocol-version",
+            )
+
+    def _compare(self, fields: Fields) -> None:
+        ask = messages.parse_ask(fields)
+        fields.done()
+        if self._limits.dataset is not None and ask.dataset != self._limits.dataset:
+            raise ReadOnlyError(f"only {self._limits.dataset} is served here", code="refused")
+        if ask.intent == "push":
+            self._check_may_write()
+        answer = self._peer.compare(ask)
+        self._wire.send(messages.compared_message(answer))
+        self._wire.send_objects(messages.compared_records(answer))
+
+    def _check_may_write(self) -> None:
+        if self._limits.read_only:
+            raise ReadOnlyError(
+                "this remote is served read-only; nothing was changed",
+                hint="diff and pull work; to push, ask whoever set up `usr serve --read-only`",
+            )
+
+    def _want(self, fields: Fields) -> None:
+        contents = messages.unpack_ids(fields.data("contents", most=MAX_MESSAGE_BYTES))
+        have = messages.unpack_ids(fields.data("have", most=MAX_MESSAGE_BYTES))
+        fields.done()
+        nodes = self._peer.want(contents, frozenset(have))
+        self._wire.send({"op": "recipes"})
+        self._wire.send_objects((Kind.RECIPE, oid, 0, len(data), data) for oid, data in nodes)
+
+    def _send(self, fields: Fields) -> None:
+        oids = messages.unpack_ids(fields.data("chunks", most=MAX_MESSAGE_BYTES))
+        fields.done()
+        self._wire.send({"op": "chunks"})
+        self._wire.send_objects(
+            (Kind.CHUNK, piece.oid, piece.encoding, piece.size, piece.stored)
+            for piece in self._peer.send(oids)
+        )
+
+    def _offer(self, fields: Fields) -> None:
+        recipes = messages.unpack_ids(fields.data("recipes", most=MAX_MESSAGE_BYTES))
+        fields.done()
+        lacking = self._peer.offer(recipes)
+        self._wire.send({"op": "lacking", "recipes": messages.pack_ids(lacking)})
+
+    def _plan(self, fields: Fields) -> None:
+        self._check_may_write()
+        nodes, manifests = messages.split_records(
+            self._wire.receive_objects(), kinds=(Kind.TREE, Kind.RECIPE, Kind.MANIFEST)
+        )
+        proposal = messages.parse_proposal(fields, nodes, manifests)
+        fields.done()
+        if self._limits.dataset is not None and proposal.dataset != self._limits.dataset:
+            raise ReadOnlyError(f"only {self._limits.dataset} is served here", code="refused")
+        planned = self._peer.plan(proposal)
+        self._wire.send(
+            {
+                "op": "planned",
+                "wanted": messages.pack_ids(planned.wanted),
+                "resumed": planned.resumed,
+            }
+        )
+
+    def _publish(self, fields: Fields) -> None:
+        fields.done()
+        outcome = self._peer.publish(self._pieces())
+        self._wire.send(
+            {"op": "published", "number": outcome.state.number, "state": outcome.state.oid}
+        )
+
+    def _pieces(self) -> Iterator[Piece]:
+        for kind, oid, encoding, size, stored in self._wire.receive_objects():
+            if kind is not Kind.CHUNK:
+                raise ProtocolError(f"a {kind.word} among chunks")
+            yield Piece(ChunkId(oid), encoding, size, stored)

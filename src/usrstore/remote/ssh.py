@@ -1,0 +1,185 @@
+"""`usr serve` at the other end of the user's own ssh, or of any command that speaks for it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import shlex
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+
+from usrstore.errors import ConnectionLostError, RemoteError
+from usrstore.remote.client import WirePeer
+from usrstore.remote.messages import printable
+from usrstore.remote.profiles import Profile
+from usrstore.remote.wire import MAGIC, StreamChannel, Wire
+
+CONNECT_TIMEOUT_S = 10
+_HELLO_TIMEOUT_S = 60.0
+_LOGIN_TIMEOUT_S = 300.0  # a person may be typing a one-time password
+_MAX_NOISE_BYTES = 1 << 20
+_STDERR_BYTES = 8192
+_PIPE_BYTES = 1 << 20
+
+
+def ssh_arguments(profile: Profile, environment: Mapping[str, str]) -> list[str]:
+    """The ssh command up to and including the host."""
+    arguments = ["ssh", "-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}"]
+    arguments += ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8"]
+    if profile.batch_mode:
+        arguments += ["-o", "BatchMode=yes"]
+    if profile.port is not None:
+        arguments += ["-p", str(profile.port)]
+    if profile.ssh_key_env and environment.get(profile.ssh_key_env):
+        arguments += ["-i", environment[profile.ssh_key_env]]
+    return [*arguments, *profile.ssh_options, "-T", profile.target]
+
+
+def serve_command(profile: Profile, *extra: str) -> str:
+    """What is run at the remote, for its shell. A leading '~/' stays the shell's to expand."""
+    base = profile.base_dir
+    quoted = f"~/{shlex.quote(base[2:])}" if base.startswith("~/") else shlex.quote(base)
+    tail = "".join(f" {shlex.quote(word)}" for word in extra)
+    return f"{profile.usr_command} serve --stdio --root {quoted}{tail}"
+
+
+def connect(profile: Profile, environment: Mapping[str, str]) -> WirePeer:
+    """Start the remote end and wait for its hello.
+
+    Raises:
+        RemoteError: saying which step failed, with what ssh said.
+    """
+    arguments = [*ssh_arguments(profile, environment), serve_command(profile)]
+    patience = _HELLO_TIMEOUT_S if profile.batch_mode else _LOGIN_TIMEOUT_S
+    return open_process(arguments, f"remote {profile.name}", patience_s=patience)
+
+
+def open_process(
+    arguments: list[str], where: str, *, patience_s: float = _HELLO_TIMEOUT_S
+) -> WirePeer:
+    """A peer behind a process that runs `usr serve --stdio` one way or another."""
+    link = _Process(arguments, where)
+    try:
+        link.find_magic(patience_s)
+    except BaseException:
+        link.close()
+        raise
+    peer = WirePeer(Wire(link.channel), where, link.close)
+    peer.greet()
+    return peer
+
+
+class _Process:
+    """The child, its pipes, and the end of what it wrote to stderr."""
+
+    def __init__(self, arguments: list[str], where: str) -> None:
+        self._where = where
+        try:
+            # Its stdin is ours alone: the caller's is never eaten.
+            self._child = subprocess.Popen(
+                arguments,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=_PIPE_BYTES,
+                pipesize=_PIPE_BYTES,
+            )
+        except OSError as exc:
+            raise RemoteError(
+                f"cannot start {arguments[0]}: {exc.strerror}",
+                hint="install the OpenSSH client",
+                code="ssh-missing",
+            ) from exc
+        self._tail = b""
+        self._drain = threading.Thread(target=self._read_stderr, daemon=True)
+        self._drain.start()
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self.channel = StreamChannel(self._child.stdout, self._child.stdin, lost=self.reason)
+
+    def _read_stderr(self) -> None:
+        assert self._child.stderr is not None
+        descriptor = self._child.stderr.fileno()
+        with contextlib.suppress(OSError, ValueError):
+            while piece := os.read(descriptor, 4096):
+                self._tail = (self._tail + piece)[-_STDERR_BYTES:]
+
+    def reason(self) -> str:
+        """Why the other end went away, as far as it can be known."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(timeout=5)
+        self._drain.join(timeout=1)
+        said = printable(self._tail.decode(errors="replace")).strip().splitlines()
+        status = self._child.returncode
+        if said:
+            return said[-1]
+        return f"exit status {status}" if status is not None else "no more data"
+
+    def find_magic(self, patience_s: float) -> None:
+        """Skip what login shells print before the hello.
+
+        Raises:
+            RemoteError: the process ended, or was silent for too long, before the hello.
+        """
+        assert self._child.stdout is not None
+        descriptor = self._child.stdout.fileno()
+        deadline = time.monotonic() + patience_s
+        seen = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(descriptor, selectors.EVENT_READ)
+            while not seen.endswith(MAGIC):
+                left = deadline - time.monotonic()
+                if left <= 0 or not selector.select(left):
+                    raise RemoteError(
+                        f"{self._where} did not answer within {patience_s:g} s; "
+                        "nothing was changed",
+                        hint="try `usr remotes doctor`",
+                        code="remote-silent",
+                    )
+                byte = os.read(descriptor, 1)
+                if not byte:
+                    raise self._no_hello(seen)
+                seen = (seen + byte)[-_MAX_NOISE_BYTES:]
+
+    def _no_hello(self, seen: bytes) -> RemoteError:
+        reason = self.reason()
+        status = self._child.returncode
+        name = self._where.removeprefix("remote ")
+        if status == 255:
+            return ConnectionLostError(
+                f"ssh could not reach {self._where}: {reason}; nothing was changed",
+                hint=f"usr remotes doctor --remote {name}",
+                code="ssh-failed",
+            )
+        if status in (126, 127):
+            return RemoteError(
+                f"{self._where} has no `usr` to answer: {reason}; nothing was changed",
+                hint="install usrstore there, or name its path with `usr_command` in the "
+                "remote's settings",
+                code="remote-without-usr",
+            )
+        shown = printable(seen[-200:].decode(errors="replace")).strip()
+        return RemoteError(
+            f"{self._where} did not speak the usr protocol (exit status {status}): "
+            f"{reason or shown}; nothing was changed",
+            hint=f"usr remotes doctor --remote {name}",
+            code="remote-no-hello",
+        )
+
+    def close(self) -> None:
+        for stream in (self._child.stdin, self._child.stdout):
+            with contextlib.suppress(OSError, ValueError):
+                if stream is not None:
+                    stream.close()
+        try:
+            self._child.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        self._drain.join(timeout=1)
+        with contextlib.suppress(OSError, ValueError):
+            if self._child.stderr is not None:
+                self._child.stderr.close()

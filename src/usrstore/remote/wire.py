@@ -1,0 +1,202 @@
+"""Frames: 4-byte length, 1-byte type, body ([P-1]…[P-5]). Only this room knows them.
+
+    M  one message: a msgpack map
+    D  objects: u32 length of a msgpack list of (kind, id, encoding, size, stored), then bytes
+    E  the end of a run of D frames
+Every length is checked before it is believed; a frame from a hostile end can cost at most
+its own bounded size in memory.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+from usrstore.errors import ConnectionLostError, DecodeError, ProtocolError, UsrError
+from usrstore.objects import codec
+from usrstore.objects.ids import Kind, ObjectId
+
+PROTOCOL = 1
+MAGIC = b"\0usr-serve\0"
+MAX_MESSAGE_BYTES = 64 << 20
+MAX_DATA_BYTES = 17 << 20
+BATCH_BYTES = 1 << 20
+_HEAD = struct.Struct(">Ic")
+_U32 = struct.Struct(">I")
+
+
+Record = tuple[Kind, ObjectId, int, int, bytes | memoryview]
+"""(kind, id, encoding, true size, stored bytes)."""
+
+
+class Channel(Protocol):
+    """A pair of byte streams."""
+
+    def read(self, size: int) -> bytes:
+        """Exactly `size` bytes. Raises: ConnectionLostError."""
+        ...
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Raises: ConnectionLostError."""
+        ...
+
+    def flush(self) -> None: ...
+
+
+class Wire:
+    """Messages and object runs over a channel; counts what passes."""
+
+    def __init__(self, channel: Channel, *, max_data: int | None = None) -> None:
+        self._channel = channel
+        self._max_data = max_data
+        self.sent = 0
+        self.received = 0
+        self.turns = 0
+
+    def send(self, message: dict[str, Any]) -> None:
+        self._frame(b"M", codec.encode(message))
+        self._channel.flush()
+
+    def receive(self) -> dict[str, Any]:
+        """Raises: ProtocolError, ConnectionLostError."""
+        kind, body = self._read(MAX_MESSAGE_BYTES)
+        if kind != b"M":
+            raise ProtocolError(f"a frame of type {kind!r} where a message belongs")
+        try:
+            value = codec.decode(body, limit=MAX_MESSAGE_BYTES)
+        except DecodeError as exc:
+            raise ProtocolError(f"a message that cannot be read: {exc.message}") from exc
+        if not isinstance(value, dict):
+            raise ProtocolError("a message that is no map")
+        self.turns += 1
+        return value
+
+    def send_objects(self, records: Iterable[Record]) -> None:
+        """A run of objects, gathered into frames of about 1 MiB."""
+        rows: list[list[object]] = []
+        parts: list[bytes | memoryview] = []
+        size = 0
+        for kind, oid, encoding, raw, stored in records:
+            rows.append([int(kind), oid, encoding, raw, len(stored)])
+            parts.append(stored)
+            size += len(stored) + 48
+            if size >= BATCH_BYTES:
+                self._objects(rows, parts)
+                rows, parts, size = [], [], 0
+        if rows:
+            self._objects(rows, parts)
+        self._frame(b"E", b"")
+        self._channel.flush()
+
+    def _objects(self, rows: list[list[object]], parts: list[bytes | memoryview]) -> None:
+        head = codec.encode(rows)
+        self._frame(b"D", _U32.pack(len(head)), head, *parts)
+
+    def receive_objects(
+        self, *, on_message: Callable[[dict[str, Any]], None] | None = None
+    ) -> Iterator[Record]:
+        """A run of objects, checked for shape only: hashing is the caller's.
+
+        Raises:
+            ProtocolError, ConnectionLostError; and what `on_message` raises for a message
+            that comes in between (an error of the other end).
+        """
+        total = 0
+        while True:
+            kind, body = self._read(MAX_MESSAGE_BYTES)
+            if kind == b"E":
+                return
+            if kind == b"M" and on_message is not None:
+                on_message(codec.decode(body))
+                continue
+            if kind != b"D" or len(body) > MAX_DATA_BYTES:
+                raise ProtocolError(f"a frame of type {kind!r} inside a run of objects")
+            total += len(body)
+            if self._max_data is not None and total > self._max_data:
+                raise ProtocolError(
+                    f"more than the {self._max_data} bytes that this end accepts",
+                    hint="raise --max-bytes at the serving end",
+                )
+            yield from _split(body)
+
+    def _frame(self, kind: bytes, *parts: bytes | memoryview) -> None:
+        size = sum(map(len, parts))
+        self._channel.write(_HEAD.pack(size, kind))
+        for part in parts:
+            self._channel.write(part)
+        self.sent += _HEAD.size + size
+
+    def _read(self, limit: int) -> tuple[bytes, bytes]:
+        size, kind = _HEAD.unpack(self._channel.read(_HEAD.size))
+        if size > limit:
+            raise ProtocolError(f"a frame of {size} bytes; at most {limit} are allowed")
+        body = self._channel.read(size)
+        self.received += _HEAD.size + size
+        return kind, body
+
+
+def _split(body: bytes) -> Iterator[Record]:
+    try:
+        (length,) = _U32.unpack_from(body)
+        rows = codec.decode(memoryview(body)[4 : 4 + length])
+        if not isinstance(rows, list):
+            raise DecodeError("no list")
+        at = 4 + length
+        view = memoryview(body)
+        records: list[Record] = []
+        for kind, oid, encoding, raw, stored in rows:
+            size = codec.integer(stored, "stored", most=MAX_DATA_BYTES)
+            if at + size > len(body):
+                raise DecodeError("an object that reaches past its frame")
+            records.append(
+                (
+                    Kind(codec.integer(kind, "kind", most=255)),
+                    ObjectId(codec.data(oid, "id", most=32)),
+                    codec.integer(encoding, "encoding", most=255),
+                    codec.integer(raw, "size", most=codec.MAX_OBJECT_BYTES),
+                    view[at : at + size],
+                )
+            )
+            at += size
+        if at != len(body):
+            raise DecodeError("bytes after the last object")
+    except (UsrError, ValueError, TypeError, struct.error) as exc:
+        raise ProtocolError(f"a run of objects that cannot be read: {exc}") from exc
+    yield from records
+
+
+class StreamChannel:
+    """A channel over two binary file objects."""
+
+    def __init__(self, reader: Any, writer: Any, *, lost: Callable[[], str] | None = None) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._lost = lost or (lambda: "the other end went away")
+
+    def read(self, size: int) -> bytes:
+        try:
+            data: bytes = self._reader.read(size)
+        except OSError as exc:
+            raise self._gone() from exc
+        if len(data) != size:
+            raise self._gone()
+        return data
+
+    def write(self, data: bytes | memoryview) -> None:
+        try:
+            self._writer.write(data)
+        except (OSError, ValueError) as exc:
+            raise self._gone() from exc
+
+    def flush(self) -> None:
+        try:
+            self._writer.flush()
+        except (OSError, ValueError) as exc:
+            raise self._gone() from exc
+
+    def _gone(self) -> ConnectionLostError:
+        return ConnectionLostError(
+            f"the connection was lost: {self._lost()}; nothing was promoted",
+            hint="run the same command again; what has arrived is kept",
+        )
