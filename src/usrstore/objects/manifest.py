@@ -16,7 +16,6 @@ from usrstore.objects.ids import (
     Kind,
     ManifestId,
     ObjectId,
-    RecipeId,
     TagId,
     TreeId,
     hash_object,
@@ -27,6 +26,7 @@ MAX_MESSAGE_BYTES = 1 << 16
 MAX_SIGNATURE_BYTES = 1 << 14
 MAX_PARENTS = 16
 MAX_POLICY = 32
+MAX_REGISTRY_BYTES = codec.MAX_CHUNK_BYTES  # always one chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,15 +227,12 @@ def _count(fields: codec.Fields, name: str) -> int | None:
 
 def _registry(fields: codec.Fields) -> FileEntry:
     match fields.sequence("registry", most=4):
-        case ["registry.yaml", int(size), bytes(content), None | bytes() as recipe]:
+        case ["registry.yaml", int(size), bytes(content), None]:
             return FileEntry(
                 "registry.yaml",
                 codec.integer(size, "registry.size", most=MAX_REGISTRY_BYTES),
                 ContentHash(_id(content, "registry.content")),
-                None if recipe is None else RecipeId(_id(recipe, "registry.recipe")),
+                None,
             )
         case _:
             raise DecodeError("manifest.registry is not a file entry")
-
-
-MAX_REGISTRY_BYTES = 1 << 24

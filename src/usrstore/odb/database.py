@@ -127,6 +127,37 @@ class Database:
         return Batch(self)
 
 
+class Overlay:
+    """New metadata objects over a store, in memory until `flush`: a diff never flushes."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._new: dict[ObjectId, tuple[Kind, bytes]] = {}
+
+    def put(self, kind: Kind, oid: ObjectId, data: bytes) -> None:
+        self._new.setdefault(oid, (kind, data))
+
+    def get(self, kind: Kind, oid: ObjectId) -> bytes:
+        """Raises: ObjectNotFoundError, IntegrityError."""
+        found = self._new.get(oid)
+        if found is None:
+            return self.database.get(kind, oid)
+        if found[0] is not kind:
+            raise IntegrityError(f"object {oid.short} is not a {kind.word}")
+        return found[1]
+
+    def has(self, oid: ObjectId) -> bool:
+        return oid in self._new or self.database.has(oid)
+
+    def flush(self) -> None:
+        """Make them the store's, all at once."""
+        if self._new:
+            with self.database.batch() as batch:
+                for oid, (kind, data) in self._new.items():
+                    batch.put(kind, oid, data)
+            self._new.clear()
+
+
 class Batch:
     """New objects on their way into packs. Use as a context; leaving it by an error keeps none."""
 

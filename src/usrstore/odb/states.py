@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from usrstore.errors import DecodeError, ObjectNotFoundError, RefConflictError
+from usrstore.errors import DecodeError, ObjectNotFoundError, RefConflictError, StorageError
 from usrstore.objects.ids import ObjectId
 from usrstore.objects.names import RefName
 from usrstore.objects.state import State, state_key
@@ -102,12 +102,21 @@ class States:
             if state is newest and newest is not None:
                 return newest
             data = state.encode()
-            if self._backend.create(state_key(state.number), data):
-                return state
-            # Taken: by another writer, or by ourselves when the reply was lost.
-            if self._backend.read(state_key(state.number)) == data:
+            if self._create(state.number, data):
                 return state
         raise RefConflictError("too many writers at once; nothing was changed", hint="try again")
+
+    def _create(self, number: int, data: bytes) -> bool:
+        """Create a state; a lost reply counts as what the store holds afterwards."""
+        key = state_key(number)
+        try:
+            if self._backend.create(key, data):
+                return True
+        except StorageError:
+            if self._backend.stat(key) is None or self._backend.read(key) != data:
+                raise
+            return True
+        return self._backend.read(key) == data  # somebody's; ours, if the reply was lost
 
 
 def _successor(newest: State | None, changes: Mapping[RefName, Change], act: Act) -> State:

@@ -27,6 +27,7 @@ class WirePeer:
     def __init__(self, wire: Wire, where: str, close: Callable[[], None]) -> None:
         self.wire = wire
         self.hello: dict[str, Any] = {}
+        self.questions = 0
         self._where = where
         self._close = close
 
@@ -35,6 +36,7 @@ class WirePeer:
         self.wire.send({"op": "hello", "protocol": PROTOCOL})
 
     def _answer(self, expected: str) -> Fields:
+        self.questions += 1
         message = self.wire.receive()
         if message.get("op") == "hello":
             self._welcome(message)
@@ -154,6 +156,9 @@ class WirePeer:
         except ConnectionLostError:
             self._raise_error(self.wire.receive())
             raise
+
+    def traffic(self) -> tuple[int, int, int]:
+        return self.wire.sent, self.wire.received, self.questions
 
     def close(self) -> None:
         self._close()

@@ -52,7 +52,6 @@ class Wire:
         self._max_data = max_data
         self.sent = 0
         self.received = 0
-        self.turns = 0
 
     def send(self, message: dict[str, Any]) -> None:
         self._frame(b"M", codec.encode(message))
@@ -69,7 +68,6 @@ class Wire:
             raise ProtocolError(f"a message that cannot be read: {exc.message}") from exc
         if not isinstance(value, dict):
             raise ProtocolError("a message that is no map")
-        self.turns += 1
         return value
 
     def send_objects(self, records: Iterable[Record]) -> None:

@@ -68,8 +68,14 @@ class Verified:
     pin: str | None = None
 
 
-def judge(signed: Signed, policy: Policy) -> Verdict:
-    """What the signature of an object is worth, without deciding anything."""
+def judge(signed: Signed, policy: Policy, *, at_s: int | None = None) -> Verdict:
+    """What the signature of an object is worth, without deciding anything.
+
+    Args:
+        signed: the object.
+        policy: whom to believe.
+        at_s: when it says it was made, for signers that are listed for a time only.
+    """
     if signed.signature is None:
         return Verdict("absent", None, None)
     try:
@@ -79,7 +85,7 @@ def judge(signed: Signed, policy: Policy) -> Verdict:
     key = signature.public_key
     if not sshsig.check(signature, signed.payload, namespace=NAMESPACE):
         return Verdict("bad", key, None)
-    principal = policy.allowed.find(key, namespace=NAMESPACE, at_s=None)
+    principal = policy.allowed.find(key, namespace=NAMESPACE, at_s=at_s)
     if principal is None and key.fingerprint in policy.own:
         principal = "you"
     if principal is None and key.fingerprint in policy.pinned:
@@ -104,7 +110,7 @@ def believe(data: bytes, *, dataset: str, policy: Policy) -> Verified:
             f"{manifest.dataset}; nothing was changed",
             hint="check the remote's base_dir and who may write there",
         )
-    verdict = judge(signed, policy)
+    verdict = judge(signed, policy, at_s=manifest.time_us // 1_000_000)
     return Verified(oid, manifest, verdict, _decide(verdict, oid, dataset, policy))
 
 
@@ -120,16 +126,7 @@ def _decide(verdict: Verdict, oid: ManifestId, dataset: str, policy: Policy) -> 
     if verdict.status == "good" or policy.mode == "none":
         return None
     if verdict.key is None:
-        if policy.mode == "strict" or policy.pinned:
-            why = (
-                "this store demands signatures"
-                if policy.mode == "strict"
-                else ("it was signed until now")
-            )
-            raise UnsignedError(
-                f"{what} is not signed, but {why}; nothing was changed",
-                hint="ask whoever made it to sign it; `--trust none` accepts it, on record",
-            )
+        _refuse_unsigned(what, policy)
         return None
     if policy.mode == "strict" or policy.pinned:
         raise UnknownSignerError(
@@ -140,6 +137,25 @@ def _decide(verdict: Verdict, oid: ManifestId, dataset: str, policy: Policy) -> 
             f"usr trust add --name SOMEBODY --key '{verdict.key.line()}'",
         )
     return verdict.key.fingerprint
+
+
+def check_unsigned(dataset: str, place: str, policy: Policy) -> None:
+    """Whether a state that nobody signed may be taken from a place.
+
+    Raises:
+        UnsignedError: not under this policy.
+    """
+    _refuse_unsigned(f"the state of {dataset} at {place}", policy)
+
+
+def _refuse_unsigned(what: str, policy: Policy) -> None:
+    if policy.mode == "none" or (policy.mode == "tofu" and not policy.pinned):
+        return
+    why = "this store demands it" if policy.mode == "strict" else "it was signed until now"
+    raise UnsignedError(
+        f"{what} is not signed, but {why}; nothing was changed",
+        hint="ask whoever made it to sign it; `--trust none` accepts it, on record",
+    )
 
 
 def sign(payload: bytes, signer: Signer | None) -> Signed:

@@ -11,6 +11,9 @@ from usrstore.objects import codec
 from usrstore.objects.ids import ObjectId, TreeId
 from usrstore.odb import durable
 
+Mark = tuple[int, int, int]
+"""(size, mtime_ns, inode): what renaming and linking leave alone."""
+
 
 class Op(NamedTuple):
     """One path that changes.
@@ -18,12 +21,14 @@ class Op(NamedTuple):
     Attributes:
         path: in the dataset folder.
         staged: the number of the staged file that goes there; None to remove the path.
-        old: (size, mtime_ns, inode) of the file that is there; None if there is none.
+        old: the file that is there; None if there is none.
+        new: the staged file.
     """
 
     path: str
     staged: int | None
-    old: tuple[int, int, int] | None
+    old: Mark | None
+    new: Mark | None
 
 
 class RefChange(NamedTuple):
@@ -66,7 +71,7 @@ class Journal:
                 self.undoing,
                 self.tree,
                 self.stage,
-                [[op.path, op.staged, op.old] for op in self.ops],
+                self.ops,
                 self.made,
                 self.refs,
                 [self.actor, self.command, self.reason],
@@ -87,10 +92,7 @@ class Journal:
                 undoing,
                 TreeId(ObjectId(tree)),
                 stage,
-                tuple(
-                    Op(path, staged, None if old is None else tuple(old))
-                    for path, staged, old in ops
-                ),
+                tuple(Op(path, staged, _mark(old), _mark(new)) for path, staged, old, new in ops),
                 tuple(made),
                 tuple(RefChange(name, _oid(old), _oid(new)) for name, old, new in refs),
                 *act,
@@ -102,6 +104,13 @@ class Journal:
 
     def turned_back(self) -> Journal:
         return replace(self, undoing=True)
+
+
+def _mark(value: list[int] | None) -> Mark | None:
+    if value is None:
+        return None
+    size, mtime_ns, inode = value
+    return (size, mtime_ns, inode)
 
 
 def _oid(value: bytes | None) -> ObjectId | None:

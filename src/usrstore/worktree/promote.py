@@ -11,38 +11,49 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 
-from usrstore.errors import ChangedWhileReadError, StorageError
+from usrstore.errors import ChangedWhileReadError, ConflictError, StorageError
 from usrstore.odb import durable
 from usrstore.worktree import journal as journals
-from usrstore.worktree.journal import Journal, Op
+from usrstore.worktree.journal import Journal, Mark, Op
 from usrstore.worktree.scan import Stamp
 
 
 def plan_ops(
-    folder: str, new: Iterable[tuple[str, int]], gone: Iterable[str], stamps: dict[str, Stamp]
+    folder: str,
+    stage: str,
+    new: Iterable[tuple[str, int]],
+    gone: Iterable[str],
+    stamps: dict[str, Stamp],
 ) -> tuple[tuple[Op, ...], tuple[str, ...]]:
     """The ops of a promotion and the folders it will make.
 
     Args:
         folder: the dataset.
+        stage: the folder of the staged files.
         new: path and staged number of each file that is added or replaced.
         gone: paths to remove.
         stamps: the files of the folder as they were captured.
     """
 
-    def old(path: str) -> tuple[int, int, int] | None:
-        found = stamps.get(path)
-        return (found.size, found.mtime_ns, found.inode) if found else None
+    def old(path: str) -> Mark | None:
+        return _mark(stamps[path]) if path in stamps else None
 
-    ops = [Op(path, number, old(path)) for path, number in new]
-    ops += [Op(path, None, old(path)) for path in gone]
+    ops = [
+        Op(path, number, old(path), _mark(Stamp.of(os.stat(_staged(stage, number)))))
+        for path, number in new
+    ]
+    ops += [Op(path, None, old(path), None) for path in gone]
     made: dict[str, None] = {}
-    for path, number, _ in ops:
+    for path, number, *_ in ops:
         if number is not None:
             for parent in _parents(path):
                 if parent not in made and not os.path.isdir(os.path.join(folder, parent)):
                     made[parent] = None
     return tuple(ops), tuple(made)
+
+
+def _mark(stamp: Stamp) -> Mark:
+    return (stamp.size, stamp.mtime_ns, stamp.inode)
 
 
 def _parents(path: str) -> list[str]:
@@ -139,7 +150,7 @@ def _set_aside(path: str, kept: str, op: Op) -> None:
         if os.path.exists(kept):
             return  # moved there by an interrupted run
         raise _changed(op.path, "went away") from None
-    if (found.st_size, found.st_mtime_ns, found.st_ino) != op.old:
+    if _mark(Stamp.of(found)) != op.old:
         raise _changed(op.path, "was written")
     durable.remove(kept)
     try:
@@ -152,18 +163,39 @@ def _set_aside(path: str, kept: str, op: Op) -> None:
 
 
 def _undo(folder: str, stage: str, journal: Journal) -> None:
-    for number, op in enumerate(journal.ops):
+    """Put back what was moved. What was not done yet is left alone.
+
+    Raises:
+        ConflictError: somebody has written to a promoted file since; both copies are kept.
+    """
+    done = [(n, op) for n, op in enumerate(journal.ops) if _done(stage, op, folder)]
+    written = [
+        op.path for _, op in done if op.new and _now(folder, op) not in (op.new, op.old, None)
+    ]
+    if written:
+        raise ConflictError(
+            f"the interrupted promotion of {journal.dataset} cannot be taken back: "
+            f"{', '.join(written[:5])} changed since; both copies are kept",
+            hint="move your copy aside, run `usr recover`, then put it back",
+            code="journal-blocked",
+        )
+    for number, op in done:
         path = os.path.join(folder, op.path)
         kept = _kept(stage, number)
-        if op.old is not None:
-            # What was not done yet is left alone: somebody may have written there since.
-            if os.path.exists(kept) and (_done(stage, op, folder) or not os.path.lexists(path)):
-                durable.rename(kept, _made_parent(path))
-        elif op.staged is not None and not os.path.exists(_staged(stage, op.staged)):
+        if op.old is not None and os.path.exists(kept):
+            durable.rename(kept, _made_parent(path))
+        elif op.old is None:
             durable.remove(path)
     for made in reversed(journal.made):
         durable.remove_folder(os.path.join(folder, made) if made else folder)
     _sync_folders(folder, journal.ops)
+
+
+def _now(folder: str, op: Op) -> Mark | None:
+    try:
+        return _mark(Stamp.of(os.stat(os.path.join(folder, op.path), follow_symlinks=False)))
+    except FileNotFoundError:
+        return None
 
 
 def _made_parent(path: str) -> str:

@@ -68,6 +68,13 @@ class FolderSource:
             raise _changed(place.path, "no longer holds what was captured")
         return data
 
+    def try_read(self, oid: ChunkId) -> bytes | None:
+        """A chunk if it is known and still there."""
+        try:
+            return self.read(oid) if oid in self._places else None
+        except ChangedWhileReadError:
+            return None
+
     def close(self) -> None:
         if self._open is not None:
             os.close(self._open[1])

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from usrstore.errors import HashMismatchError
-from usrstore.objects.ids import ChunkId, ContentHasher, ObjectId, TreeId
+from usrstore.objects.ids import ChunkId, ContentHash, ContentHasher, ObjectId, TreeId
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.objects.tree import FileEntry
 from usrstore.odb import durable
+from usrstore.worktree.scan import Stamp
 from usrstore.worktree.source import FolderSource
 
 _LANDED = struct.Struct(">32sIQI")
@@ -53,17 +54,18 @@ class Stage:
         self.home = home
         self.tree = tree
         self.targets = targets
-        self._folder = os.path.join(home, tree.hex())
+        self.folder = os.path.join(home, tree.hex())
         self._spots: dict[ChunkId, list[Spot]] = {}
         self._landed: dict[ChunkId, Spot] = {}
         self._open: tuple[int, durable.Spool] | None = None
+        self._verified: list[tuple[Target, tuple[int, int]]] = []
         for number, target in enumerate(targets):
             offset = 0
             for oid, size in target.chunks:
                 self._spots.setdefault(oid, []).append(Spot(number, offset, size))
                 offset += size
-        durable.make_folder(self._folder)
-        log = os.path.join(self._folder, "landed")
+        durable.make_folder(self.folder)
+        log = os.path.join(self.folder, "landed")
         self._log = durable.Spool.reopen(log) if os.path.exists(log) else durable.Spool.create(log)
         self._resume()
         self.bytes_resumed = sum(spot.size for spot in self._landed.values())
@@ -78,7 +80,7 @@ class Stage:
                 self._landed[oid] = spot
 
     def path(self, number: int) -> str:
-        return os.path.join(self._folder, str(number))
+        return os.path.join(self.folder, str(number))
 
     def wanted(self) -> Iterator[tuple[ChunkId, int]]:
         """Chunks that have not landed, in the order of the files, each once."""
@@ -86,8 +88,13 @@ class Stage:
             if oid not in self._landed:
                 yield oid, spots[0].size
 
-    def has(self, oid: ChunkId) -> bool:
-        return oid in self._landed
+    def lacks(self, oid: ChunkId) -> bool:
+        """Whether a chunk is wanted still."""
+        return oid in self._spots and oid not in self._landed
+
+    def paths_of(self, oid: ChunkId) -> list[str]:
+        """The files that a chunk belongs to."""
+        return sorted({self.targets[spot.file].path for spot in self._spots.get(oid, ())})
 
     def place(self, oid: ChunkId, data: bytes | memoryview) -> None:
         """Write a chunk, whose bytes hash to its name, wherever it belongs."""
@@ -158,11 +165,13 @@ class Stage:
                 stage is emptied, so that the next run fetches it anew.
         """
         self._close()
+        self._verified.clear()
         total, done = sum(t.entry.size for t in self.targets), 0
         for number, target in enumerate(self.targets):
             if not os.path.exists(self.path(number)):
                 durable.Spool.create(self.path(number)).close()  # an empty file has no chunk
-            found, size = _hash_file(self.path(number))
+            found, stamp = _hash_file(self.path(number))
+            size = stamp.size
             if size != target.entry.size or found != target.entry.content:
                 expected = f"{target.entry.size} bytes, {target.entry.content.short}"
                 actual = f"{size} bytes, {found.short}"
@@ -171,19 +180,24 @@ class Stage:
                     f"{target.path}: expected {expected}; staged {actual}",
                     hint="run the same command again; the damaged copy was thrown away",
                 )
+            self._verified.append((target, (stamp.inode, stamp.mtime_ns)))
             done += size
             emit(Event("verify", done, total, target.path))
+
+    def verified(self) -> list[tuple[Target, tuple[int, int]]]:
+        """What `verify` hashed: each target, with the inode and mtime of the file it saw."""
+        return self._verified
 
     def sync(self) -> None:
         """Make every staged file durable, with its name."""
         self._close()
         paths = [self.path(number) for number in range(len(self.targets))]
-        if len(paths) > _SYNC_EACH and durable.sync_everything(self._folder):
+        if len(paths) > _SYNC_EACH and durable.sync_everything(self.folder):
             return
         for path in paths:
             with durable.Spool.reopen(path) as spool:
                 spool.sync()
-        durable.sync_folder(self._folder)
+        durable.sync_folder(self.folder)
 
     def _close(self) -> None:
         if self._open is not None:
@@ -201,12 +215,11 @@ class Stage:
         durable.remove_tree(self.home)
 
 
-def _hash_file(path: str) -> tuple[ObjectId, int]:
-    hasher, size = ContentHasher(), 0
+def _hash_file(path: str) -> tuple[ContentHash, Stamp]:
+    hasher = ContentHasher()
     buffer = bytearray(_READ_BYTES)
     view = memoryview(buffer)
     with open(path, "rb", buffering=0) as file:
         while count := file.readinto(buffer):
             hasher.update(view[:count])
-            size += count
-    return hasher.digest(), size
+        return hasher.digest(), Stamp.of(os.fstat(file.fileno()))

@@ -1,0 +1,224 @@
+"""Whom this root believes, and what it remembers of others: pins and high-water marks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, cast
+
+from usrstore.errors import (
+    ConfigError,
+    ForkError,
+    GraftError,
+    IncompleteError,
+    ObjectNotFoundError,
+    RollbackError,
+)
+from usrstore.objects.ids import Kind, ManifestId, ObjectId, StateId
+from usrstore.objects.manifest import manifest_id
+from usrstore.odb import durable
+from usrstore.remote.peer import Compared, Seen
+from usrstore.root import Root, Who
+from usrstore.trust import policy as trust
+from usrstore.trust.policy import Mode, Policy, Verified
+from usrstore.trust.signers import AllowedSigners
+from usrstore.trust.sshsig import PublicKey
+from usrstore.verbs.site import Site
+
+_SIGNERS_FILE = "allowed_signers"
+
+
+def mode_of(root: Root, asked: Mode | None) -> Mode:
+    """The trust mode: what was asked for, else what `.usr/config` says, else tofu.
+
+    Raises:
+        ConfigError: the file names an unknown mode.
+    """
+    if asked is not None:
+        return asked
+    section = root.config.get("trust", {})
+    mode = section.get("mode", "tofu") if isinstance(section, dict) else "tofu"
+    if mode not in ("strict", "tofu", "none"):
+        raise ConfigError(f"{root.store}/config: trust.mode {mode!r} is none of strict, tofu, none")
+    return cast("Mode", mode)
+
+
+def signers_path(root: Root) -> str:
+    return os.path.join(root.store, _SIGNERS_FILE)
+
+
+def allowed_signers(root: Root) -> AllowedSigners:
+    """Raises: ConfigError, naming the line."""
+    try:
+        with open(signers_path(root), encoding="utf-8") as file:
+            return AllowedSigners.parse(file.read())
+    except FileNotFoundError:
+        return AllowedSigners.parse("")
+
+
+def add_signer(root: Root, name: str, key: PublicKey) -> None:
+    root.create_store()
+    text = allowed_signers(root).with_signer(name, key).text()
+    durable.replace(signers_path(root), text.encode())
+
+
+def policy_for(root: Root, who: Who, place: str, dataset: str, mode: Mode) -> Policy:
+    pins = root.notes().get("pins", {})
+    return Policy(
+        mode=mode,
+        allowed=allowed_signers(root),
+        own=who.own_keys(),
+        pinned=frozenset(pins.get(f"{place} {dataset}", ())),
+    )
+
+
+def check_incoming(
+    site: Site,
+    manifests: Mapping[ManifestId, bytes],
+    head: ManifestId,
+    current: ManifestId | None,
+    *,
+    place: str,
+    mode: Mode,
+) -> Verified:
+    """Believe a chain of manifests that came from elsewhere, and put it into the overlay.
+
+    Args:
+        site: the dataset it is for.
+        manifests: the new ones, by the ids they were announced under.
+        head: the newest.
+        current: what it is to replace; it must descend from that, unless that is None.
+        place: where it came from: a remote's name, or `push`.
+        mode: the trust mode.
+
+    Raises:
+        TrustError: see `trust.policy`; GraftError if it does not descend from `current`.
+        IncompleteError: a parent is missing.
+    """
+    for oid, data in manifests.items():
+        if manifest_id(data) != oid:
+            raise IncompleteError(f"manifest {oid.short} arrived damaged")
+        site.overlay.put(Kind.MANIFEST, oid, data)
+    try:
+        data = site.overlay.get(Kind.MANIFEST, head)
+        policy = policy_for(site.root, site.who, place, site.dataset, mode)
+        verified = trust.believe(data, dataset=site.dataset, policy=policy)
+        chain = site.ancestry(head)
+    except ObjectNotFoundError as exc:
+        raise IncompleteError(
+            f"the history of {site.dataset} is incomplete: {exc.message}"
+        ) from exc
+    for oid, manifest in chain.items():
+        if manifest.dataset != site.dataset:
+            raise GraftError(f"the history of {site.dataset} holds a state of {manifest.dataset}")
+        above = max((chain[parent].sequence for parent in manifest.parents), default=0)
+        if manifest.sequence != above + 1:
+            raise GraftError(f"manifest {oid.short} has a sequence its parents do not allow")
+    if current is not None and current not in chain:
+        raise GraftError(
+            f"manifest {head.short} of {site.dataset} does not descend from {current.short}, "
+            "which it is to replace; nothing was changed",
+            hint="pull first, then push again",
+        )
+    return verified
+
+
+def remember_pin(root: Root, place: str, dataset: str, verified: Verified) -> None:
+    """Pin the signer that `tofu` believed for the first time."""
+    if verified.pin is None:
+        return
+    notes = root.notes()
+    pins = notes.setdefault("pins", {})
+    key = f"{place} {dataset}"
+    pins[key] = sorted({*pins.get(key, ()), verified.pin})
+    root.write_notes(notes)
+
+
+# ── high-water marks ────────────────────────────────────────────────────────────────────
+def last_seen(root: Root, remote: str) -> Seen | None:
+    """The newest state of a remote that we have dealt with."""
+    state = _mark(root.notes(), remote).get("state")
+    return Seen(int(state[0]), StateId(ObjectId.parse(state[1]))) if state else None
+
+
+def _mark(notes: dict[str, Any], remote: str) -> dict[str, Any]:
+    marks = notes.get("remotes", {})
+    mark = marks.get(remote, {}) if isinstance(marks, dict) else {}
+    return mark if isinstance(mark, dict) else {}
+
+
+def last_head(root: Root, remote: str, dataset: str) -> ManifestId | None:
+    head = _mark(root.notes(), remote).get("heads", {}).get(dataset)
+    return ManifestId(ObjectId.parse(head)) if head else None
+
+
+def remember(
+    root: Root, remote: str, dataset: str, state: Seen | None, head: ManifestId | None
+) -> None:
+    """Note how far a remote has come; it will not be believed if it goes back."""
+    notes = root.notes()
+    before = _mark(notes, remote)
+    mark: dict[str, Any] = {"heads": dict(before.get("heads", {}))}
+    if state is not None:
+        mark["state"] = [state.number, state.oid.hex()]
+    if head is not None:
+        mark["heads"][dataset] = head.hex()
+    if mark != before and (state is not None or head is not None):
+        notes.setdefault("remotes", {})[remote] = mark
+        root.write_notes(notes)
+
+
+def forget(root: Root, remote: str) -> None:
+    """Accept that a remote starts anew (`--accept-rollback`)."""
+    notes = root.notes()
+    if notes.get("remotes", {}).pop(remote, None) is not None:
+        root.write_notes(notes)
+
+
+def check_progress(site: Site, remote: str, answer: Compared) -> None:
+    """A remote may only go on from where it was seen last.
+
+    Raises:
+        RollbackError: it went back, or lost its history.
+        ForkError: it has another history than the one that was seen.
+    """
+    seen = last_seen(site.root, remote)
+    accept = "if the remote was restored from a backup on purpose, add --accept-rollback"
+    if seen is not None and answer.seen is False:
+        number = answer.state.number if answer.state else 0
+        if number < seen.number:
+            raise RollbackError(
+                f"the remote {remote} went back: its newest state is {number}, but "
+                f"{seen.number} was seen before; nothing was changed",
+                hint=accept,
+            )
+        raise ForkError(
+            f"the remote {remote} has another history: its state {seen.number} is not the one "
+            "that was seen before; nothing was changed",
+            hint=accept,
+        )
+    before = last_head(site.root, remote, site.dataset)
+    if before is None or answer.head == before:
+        return
+    if answer.head is None:
+        if answer.exists:
+            raise RollbackError(
+                f"the remote {remote} lost the history of {site.dataset}; nothing was changed",
+                hint=accept,
+            )
+        return
+    for oid, data in answer.manifests.items():
+        site.overlay.put(Kind.MANIFEST, oid, data)
+    if before in site.ancestry(answer.head):
+        return
+    if site.overlay.has(before) and answer.head in site.ancestry(before):
+        raise RollbackError(
+            f"the remote {remote} went back: {site.dataset} is at {answer.head.short}, but "
+            f"its successor {before.short} was seen before; nothing was changed",
+            hint=accept,
+        )
+    raise ForkError(
+        f"the remote {remote} has another history of {site.dataset}: {answer.head.short} does "
+        f"not descend from {before.short}, which was seen before; nothing was changed",
+        hint=accept,
+    )

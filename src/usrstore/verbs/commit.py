@@ -1,0 +1,75 @@
+"""commit: keep the folder as it is, for ever.
+
+folder ─scan→ changed files ─cut→ chunks ─put→ recipes → trees ─sign→ manifest ─advance→ state
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from usrstore.objects.ids import ChunkId, Kind, ManifestId
+from usrstore.objects.names import head_ref
+from usrstore.objects.progress import Emit, Event, silent
+from usrstore.odb import reach
+from usrstore.odb.database import Batch
+from usrstore.odb.states import Change
+from usrstore.verbs.site import Site
+from usrstore.worktree.capture import Capture
+from usrstore.worktree.source import FolderSource
+
+
+@dataclass(frozen=True, slots=True)
+class CommitResult:
+    """What a commit did.
+
+    Attributes:
+        manifest: the state of the folder now.
+        created: whether it is a new one.
+        files, size: of the dataset.
+        bytes_stored: what the store grew by.
+    """
+
+    manifest: ManifestId
+    created: bool
+    files: int
+    size: int
+    bytes_stored: int
+
+
+def commit(
+    site: Site, *, message: str, policy: Sequence[str] = (), emit: Emit = silent
+) -> CommitResult:
+    """Keep the dataset's folder as a manifest whose every byte is in packs."""
+    site.root.check_dataset(site.dataset)
+    site.root.create_store()
+    head = site.head()
+    with site.root.database.batch() as batch:
+
+        def keep(oid: ChunkId, data: memoryview) -> None:
+            batch.put(Kind.CHUNK, oid, data)
+
+        found = site.capture(record=False, sink=keep, emit=emit)
+        _keep_rest(site, found, batch, emit)
+    oid = site.snapshot(found, message=message, policy=policy)
+    site.overlay.flush()
+    site.save_cache(found)
+    if oid != head:
+        site.root.states.advance({head_ref(site.dataset): Change(head, oid)}, site.who.act(message))
+    return CommitResult(oid, oid != head, found.root.files, found.root.size, batch.bytes_stored)
+
+
+def _keep_rest(site: Site, found: Capture, batch: Batch, emit: Emit) -> None:
+    """Chunks of files that needed no reading but are in no pack yet (light states)."""
+    with FolderSource(site.folder) as source:
+        for path, entry in found.listing.items():
+            chunks = list(reach.chunks(site.overlay.get, entry))
+            lacking = [
+                oid for oid, _ in chunks if not (site.root.database.has(oid) or batch.holds(oid))
+            ]
+            if not lacking:
+                continue
+            source.add(path, chunks)
+            for oid in lacking:
+                batch.put(Kind.CHUNK, oid, source.read(oid))
+            emit(Event("scan", entry.size, None, path))

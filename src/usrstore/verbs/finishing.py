@@ -1,0 +1,55 @@
+"""The end of a promotion, written so that it can be done again after a crash."""
+
+from __future__ import annotations
+
+from usrstore.dataset import registry
+from usrstore.errors import IncompleteError, UsrError
+from usrstore.objects.ids import Kind, ManifestId
+from usrstore.objects.manifest import Manifest
+from usrstore.objects.names import RefName, head_ref
+from usrstore.odb import durable, reach
+from usrstore.odb.reach import Get
+from usrstore.odb.states import Act, Change
+from usrstore.root import Root, Who
+from usrstore.worktree.journal import Journal
+
+
+def check_registry(root: Root, manifest: Manifest, get: Get) -> bytes | None:
+    """The registry that this root will have; None if nothing needs to be written.
+
+    Raises:
+        RegistryError: the root and the manifest give one namespace two meanings.
+        IncompleteError: the manifest's registry is not here.
+    """
+    if manifest.registry is None:
+        return None
+    try:
+        theirs = get(Kind.CHUNK, manifest.registry.content)
+    except UsrError as exc:
+        raise IncompleteError(f"the registry of {manifest.dataset} did not arrive") from exc
+    ours = root.registry()
+    if ours is None:
+        registry.parse(theirs, f"the registry of {manifest.dataset}")
+        return theirs
+    merged = registry.merge(
+        ours,
+        theirs,
+        ours_name=root.registry_path,
+        theirs_name=f"the registry that came with {manifest.dataset}",
+    )
+    return merged if merged != ours else None
+
+
+def commit(root: Root, who: Who, journal: Journal) -> None:
+    """Install the registry and move the refs; a second time changes nothing."""
+    changes = {RefName(c.name): Change(c.expected, c.new) for c in journal.refs}
+    head = changes.get(head_ref(journal.dataset))  # type: ignore[arg-type]
+    if head is not None and head.new is not None:
+        manifest = reach.manifest(root.database.get, ManifestId(head.new))
+        merged = check_registry(root, manifest, root.database.get)
+        if merged is not None:
+            durable.replace(root.registry_path, merged)
+    refs = root.states.refs()
+    left = {name: change for name, change in changes.items() if refs.get(name) != change.new}
+    act = Act(journal.actor, journal.command, who.now_us(), journal.reason)
+    root.states.advance(left, act)

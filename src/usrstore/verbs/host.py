@@ -1,0 +1,282 @@
+"""A root as a peer: what `usr serve` answers, and what a `folder` remote is in-process."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from usrstore.errors import (
+    ChangedWhileReadError,
+    GraftError,
+    NotFoundError,
+    ObjectNotFoundError,
+    ProtocolError,
+    ReadOnlyError,
+    RefConflictError,
+)
+from usrstore.objects import names, recipe, tree
+from usrstore.objects.ids import ChunkId, ContentHash, Kind, ManifestId, RecipeId, TreeId
+from usrstore.objects.names import head_ref
+from usrstore.objects.progress import Emit, silent
+from usrstore.objects.tree import FileEntry, FolderEntry
+from usrstore.odb.states import Change
+from usrstore.remote.peer import Ask, Compared, Nodes, Outcome, Piece, Planned, Proposal, Seen
+from usrstore.root import Root, Who
+from usrstore.trust.policy import Mode, Verified
+from usrstore.verbs import believing, commit
+from usrstore.verbs.receiving import Receiving
+from usrstore.verbs.recover import recover
+from usrstore.verbs.sending import Sending
+from usrstore.verbs.site import Site
+from usrstore.worktree.capture import Capture
+from usrstore.worktree.promote import check_writable
+
+_MAX_CHAIN = 4096
+
+
+class _Accepted(NamedTuple):
+    """A proposal that was believed, and the head that it will replace."""
+
+    proposal: Proposal
+    verified: Verified
+    head: ManifestId | None
+
+
+class Host:
+    """Answers for one root; remembers one dataset between questions.
+
+    Args:
+        root: where the datasets are.
+        who: who acts here.
+        trust: which manifests a push may bring.
+        read_only: never write, whatever is asked.
+    """
+
+    def __init__(
+        self,
+        root: Root,
+        who: Who,
+        *,
+        trust: Mode = "tofu",
+        read_only: bool = False,
+        emit: Emit = silent,
+    ) -> None:
+        self._root = root
+        self._who = who
+        self._trust = trust
+        self._read_only = read_only
+        self._emit = emit
+        self._site: Site | None = None
+        self._found: Capture | None = None
+        self._sending: Sending | None = None
+        self._receiving: Receiving | None = None
+        self._accepted: _Accepted | None = None
+        self._held = contextlib.ExitStack()
+
+    # ── both directions ─────────────────────────────────────────────────────────────────
+    def compare(self, ask: Ask) -> Compared:
+        dataset = names.check_dataset(ask.dataset)
+        site = Site.open(self._root, dataset, self._who, lock_timeout_s=ask.lock_timeout_s)
+        self._site = site
+        may_write = self._root.writable and not self._read_only
+        if ask.intent == "push" and not may_write:
+            raise ReadOnlyError(
+                f"{self._root.path} may only be read; nothing was changed",
+                hint="diff and pull work; for a push, ask for write access to that folder",
+            )
+        if may_write and self._root.has_store and ask.intent != "diff":
+            recover(self._root, self._who, only=dataset)
+        notes = []
+        self._found = None
+        if site.exists:
+            record = may_write and ask.intent != "diff"
+            self._found = site.capture(record=record, emit=self._emit)
+            if not self._found.listing:
+                self._found = None
+        head = site.head() if self._root.has_store else None
+        if self._found and ask.intent == "pull" and may_write and self._root.has_store:
+            head = self._snapshot(site, self._found, head)
+        elif self._found and head is None:
+            notes.append("the remote folder has no signed state yet")
+        if self._found:
+            self._found.store(site.overlay.put)
+            self._sending = Sending(site.folder, self._found.listing, site.overlay.get)
+        newest = self._root.states.newest() if self._root.has_store else None
+        return Compared(
+            exists=self._found is not None,
+            has_store=self._root.has_store,
+            writable=may_write,
+            root=self._found.root if self._found else None,
+            rows=self._found.facts.rows if self._found else None,
+            columns=self._found.facts.columns if self._found else None,
+            schema=self._found.facts.schema if self._found else None,
+            events=self._found.facts.events if self._found else None,
+            nodes=self._tree_nodes(site, ask),
+            registry=self._root.registry(),
+            state=Seen(newest.number, newest.oid) if newest else None,
+            seen=self._remembers(ask.seen),
+            head=head,
+            manifests=self._chain(site, head, ask.known),
+            notes=tuple(notes),
+            now_us=self._who.now_us(),
+        )
+
+    def _snapshot(self, site: Site, found: Capture, head: ManifestId | None) -> ManifestId:
+        """A signed, light state of the folder as it is, so that what is pulled has a name."""
+        oid = site.snapshot(found, message="snapshot for a pull")
+        if oid != head:
+            site.overlay.flush()
+            self._root.states.advance(
+                {head_ref(site.dataset): Change(head, oid)}, self._who.act("light snapshot")
+            )
+        return oid
+
+    def _tree_nodes(self, site: Site, ask: Ask) -> Nodes:
+        if self._found is None or self._found.tree == ask.root:
+            return {}
+
+        def get(oid: TreeId) -> bytes:
+            return site.overlay.get(Kind.TREE, oid)
+
+        nodes: Nodes = {}
+        stack = [self._found.tree]
+        while stack:
+            oid = stack.pop()
+            if oid in ask.have or oid in nodes:
+                continue  # the asker has all that lies below, too
+            data = get(oid)
+            nodes[oid] = (Kind.TREE, data)
+            stack += [e.tree for e in tree.Tree.decode(data).entries if isinstance(e, FolderEntry)]
+        return nodes
+
+    def _remembers(self, seen: Seen | None) -> bool | None:
+        if seen is None:
+            return None
+        try:
+            return self._root.states.read(seen.number).oid == seen.oid
+        except (ObjectNotFoundError, NotFoundError):
+            return False
+
+    def _chain(
+        self, site: Site, head: ManifestId | None, known: frozenset[ManifestId]
+    ) -> dict[ManifestId, bytes]:
+        chain: dict[ManifestId, bytes] = {}
+        front = [head] if head else []
+        while front and len(chain) < _MAX_CHAIN:
+            oid = front.pop()
+            if oid in known or oid in chain:
+                continue
+            chain[oid] = site.overlay.get(Kind.MANIFEST, oid)
+            front += site.manifest(oid).parents
+        return chain
+
+    def _asked(self) -> Site:
+        if self._site is None:
+            raise ProtocolError("a question before `compare`")
+        return self._site
+
+    # ── pull: we send ───────────────────────────────────────────────────────────────────
+    def want(
+        self, contents: Sequence[ContentHash], have: frozenset[RecipeId]
+    ) -> Iterable[tuple[RecipeId, bytes]]:
+        return self._sender().nodes(contents, have)
+
+    def send(self, oids: Sequence[ChunkId]) -> Iterator[Piece]:
+        return self._sender().pieces(oids)
+
+    def _sender(self) -> Sending:
+        self._asked()
+        if self._sending is None:
+            raise ProtocolError("there is no dataset to send")
+        return self._sending
+
+    # ── push: we receive ────────────────────────────────────────────────────────────────
+    def offer(self, recipes: Sequence[RecipeId]) -> list[RecipeId]:
+        """The nodes that do not occur in any file that this folder holds now."""
+        site = self._asked()
+        wanted = set(recipes)
+        here: set[RecipeId] = set()
+        for entry in self._found.listing.values() if self._found else ():
+            if entry.recipe is not None and not wanted <= here:
+                here |= wanted & set(_recipe_nodes(site, entry))
+        return [oid for oid in recipes if oid not in here]
+
+    def plan(self, proposal: Proposal) -> Planned:
+        site = self._asked()
+        if proposal.dataset != site.dataset:
+            raise GraftError(f"a push of {proposal.dataset} after a question about {site.dataset}")
+        if not self._root.writable or self._read_only:
+            raise ReadOnlyError(f"{self._root.path} may only be read; nothing was changed")
+        self._root.create_store()
+        check_writable(site.folder)
+        self._held.enter_context(site.transfer_lock())
+        head = site.head()
+        if head != proposal.expected_head:
+            raise RefConflictError(
+                f"{site.dataset} moved at the remote since it was compared; nothing was changed",
+                hint="pull first, then push again",
+            )
+        if (self._found.tree if self._found else None) != proposal.expected_root:
+            raise _changed(site.folder)
+        for oid, (kind, data) in proposal.nodes.items():
+            site.overlay.put(kind, oid, data)
+        site.registry_entry(proposal.registry)
+        verified = believing.check_incoming(
+            site, proposal.manifests, proposal.manifest, head, place="push", mode=self._trust
+        )
+        if self._found is not None and proposal.keep_replaced:
+            own = Site.open(self._root, site.dataset, self._who)  # I5: nothing foreign in it
+            head = commit.commit(own, message="kept before a forced push replaced it").manifest
+            self._found = site.capture(record=True)
+        self._accepted = _Accepted(proposal, verified, head)
+        self._receiving = Receiving(
+            site, proposal.manifest, self._found, proposal.checks, "post-push"
+        )
+        wanted = self._receiving.plan(self._emit)
+        assert self._receiving.stage is not None
+        return Planned(wanted, self._receiving.stage.bytes_resumed)
+
+    def publish(self, pieces: Iterable[Piece]) -> Outcome:
+        site = self._asked()
+        if self._receiving is None or self._accepted is None:
+            raise ProtocolError("a push without a plan")
+        proposal, verified, head = self._accepted
+        self._receiving.take(pieces, self._emit)
+        self._receiving.promote(
+            {head_ref(site.dataset): Change(head, proposal.manifest)},
+            reason=" ".join(("push", *proposal.checks.policy)),
+            emit=self._emit,
+        )
+        believing.remember_pin(self._root, "push", site.dataset, verified)
+        newest = self._root.states.newest()
+        assert newest is not None
+        return Outcome(Seen(newest.number, newest.oid))
+
+    def traffic(self) -> tuple[int, int, int]:
+        return 0, 0, 0
+
+    def close(self) -> None:
+        if self._sending is not None:
+            self._sending.close()
+        if self._receiving is not None:
+            self._receiving.close()
+        self._held.close()
+
+
+def _recipe_nodes(site: Site, entry: FileEntry) -> Iterator[RecipeId]:
+    assert entry.recipe is not None
+    try:
+        for oid, _ in recipe.walk(
+            entry.recipe, entry.size, lambda node: site.overlay.get(Kind.RECIPE, node)
+        ):
+            yield oid
+    except ObjectNotFoundError:
+        return
+
+
+def _changed(folder: str) -> ChangedWhileReadError:
+    return ChangedWhileReadError(
+        f"{folder} changed since it was compared; nothing was changed",
+        hint="run the same command again",
+    )

@@ -1,0 +1,191 @@
+"""Where diff, pull and push begin: both sides captured, compared, and their relation judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from usrstore.errors import DatasetNotFoundError, DecodeError, InvalidNameError, ObjectNotFoundError
+from usrstore.objects import tree
+from usrstore.objects.compare import Comparison, compare
+from usrstore.objects.ids import Kind, ManifestId, TreeId
+from usrstore.objects.manifest import Manifest
+from usrstore.objects.names import remote_ref
+from usrstore.objects.progress import Emit, Event, silent
+from usrstore.objects.tree import Listing
+from usrstore.odb import reach
+from usrstore.remote.peer import Ask, Compared, Intent, Peer
+from usrstore.verbs import believing
+from usrstore.verbs.relation import Judged, Relation, find_base, judge, local_log_is_prefix
+from usrstore.verbs.site import Site
+from usrstore.worktree.capture import Capture
+
+_KNOWN = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """Both sides of one dataset at one moment.
+
+    Attributes:
+        site: ours.
+        remote: the remote's name.
+        found: our folder; None if we have none.
+        answer: what the remote said.
+        local, there: the two listings.
+        comparison: how they differ.
+        judged: who changed.
+        head: our head; synced: the manifest of the last sync.
+    """
+
+    site: Site
+    remote: str
+    found: Capture | None
+    answer: Compared
+    local: Listing
+    there: Listing
+    comparison: Comparison
+    judged: Judged
+    head: ManifestId | None
+    synced: ManifestId | None
+
+    @property
+    def relation(self) -> Relation:
+        return self.judged.relation
+
+
+def meet(
+    site: Site,
+    peer: Peer,
+    remote: str,
+    intent: Intent,
+    *,
+    strict_bootstrap_id: bool = False,
+    accept_rollback: bool = False,
+    emit: Emit = silent,
+) -> Meeting:
+    """Compare a dataset with the same one at a remote; one question, one answer.
+
+    Raises:
+        DatasetNotFoundError: neither side has it.
+        InvalidNameError: a first pull by a bare name under `strict_bootstrap_id`.
+        TrustError: the remote went back, or has another history.
+    """
+    found = None
+    if site.exists:
+        found = site.capture(record=site.root.has_store, emit=emit)
+        found = found if found.listing else None
+    if found is None and strict_bootstrap_id and "/" not in site.dataset:
+        raise InvalidNameError(
+            f"{site.dataset!r} is not here yet, and a first pull asks for the whole id "
+            "(namespace/name); nothing was changed"
+        )
+    if found:
+        found.store(site.overlay.put)
+    head, synced = _marks(site, remote)
+    if accept_rollback and intent != "diff":
+        believing.forget(site.root, remote)
+    emit(Event("plan", text=remote))
+    answer = peer.compare(
+        Ask(
+            dataset=site.dataset,
+            intent=intent,
+            root=found.tree if found else None,
+            have=_have(site, found),
+            known=frozenset(list(site.ancestry(head))[:_KNOWN]),
+            seen=None if accept_rollback else believing.last_seen(site.root, remote),
+            lock_timeout_s=site.lock_timeout_s,
+        )
+    )
+    for note in answer.notes:
+        emit(Event("note", text=note))
+    for oid, (kind, data) in answer.nodes.items():
+        site.overlay.put(kind, oid, data)
+    for manifest, data in answer.manifests.items():
+        site.overlay.put(Kind.MANIFEST, manifest, data)
+    if not accept_rollback:
+        believing.check_progress(site, remote, answer)
+    if found is None and not answer.exists:
+        raise DatasetNotFoundError(
+            f"there is no dataset {site.dataset}, neither here nor at {remote}",
+            hint="check the id; `usr status` and `usr remotes show` tell where is looked",
+        )
+    local = found.listing if found else {}
+    there = _there(site, found, answer)
+    return Meeting(
+        site=site,
+        remote=remote,
+        found=found,
+        answer=answer,
+        local=local,
+        there=there,
+        comparison=compare(local, there),
+        judged=_judge(site, found, answer, local, there, head, synced),
+        head=head,
+        synced=synced,
+    )
+
+
+def _marks(site: Site, remote: str) -> tuple[ManifestId | None, ManifestId | None]:
+    if not site.root.has_store:
+        return None, None
+    synced = site.root.states.refs().get(remote_ref(remote, site.dataset))
+    return site.head(), None if synced is None else ManifestId(synced)
+
+
+def _have(site: Site, found: Capture | None) -> frozenset[TreeId]:
+    if found is None:
+        return frozenset()
+    return frozenset(tree.node_ids(found.tree, lambda oid: site.overlay.get(Kind.TREE, oid)))
+
+
+def _there(site: Site, found: Capture | None, answer: Compared) -> Listing:
+    """The remote's listing, built from the nodes it sent and those we have."""
+    if answer.root is None:
+        return {}
+    if found is not None and answer.root.tree == found.tree:
+        return found.listing
+    try:
+        return reach.listing(site.overlay.get, answer.root.tree)
+    except ObjectNotFoundError as exc:
+        raise DecodeError(
+            f"the inventory that came from the remote is incomplete: {exc.message}; "
+            "nothing was changed",
+            hint="run the same command again",
+        ) from exc
+
+
+def _judge(
+    site: Site,
+    found: Capture | None,
+    answer: Compared,
+    local: Listing,
+    there: Listing,
+    head: ManifestId | None,
+    synced: ManifestId | None,
+) -> Judged:
+    if found is None or answer.root is None:
+        base: Listing | None = None
+    else:
+        tree_id = find_base(
+            found.tree,
+            answer.root.tree,
+            synced=site.manifest(synced).tree if synced else None,
+            ours=site.ancestry(head),
+            theirs=_ancestry(site, answer.head),
+        )
+        base = None if tree_id is None else _listing(site, tree_id)
+    return judge(local, there, base=base, log_is_prefix=local_log_is_prefix(site.folder))
+
+
+def _ancestry(site: Site, head: ManifestId | None) -> dict[ManifestId, Manifest]:
+    try:
+        return site.ancestry(head)
+    except ObjectNotFoundError as exc:
+        raise DecodeError(f"the remote's history is incomplete: {exc.message}") from exc
+
+
+def _listing(site: Site, tree_id: TreeId) -> Listing | None:
+    try:
+        return reach.listing(site.overlay.get, tree_id)
+    except ObjectNotFoundError:
+        return None  # a base that gc took is no base

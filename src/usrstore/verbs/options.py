@@ -1,0 +1,80 @@
+"""What a person may ask of a pull or a push, and what both say when they must refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from usrstore.errors import DivergedError
+from usrstore.objects.compare import select
+from usrstore.objects.sections import Section
+from usrstore.objects.tree import Listing
+from usrstore.remote.peer import Checks
+from usrstore.trust.policy import Mode
+from usrstore.verbs.meeting import Meeting
+
+ALL_SECTIONS = frozenset(Section)
+
+Agree = Callable[[Meeting], bool]
+"""Asked once, before anything changes; False ends the command with nothing done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a person may ask of a pull or a push.
+
+    Attributes:
+        checks: what to verify beyond what always is.
+        trust: which signatures to believe.
+        sections: which sections move; the others stay as they are at the destination.
+        dry_run: plan only.
+        force: overwrite what diverged, once it has been kept.
+        strict_bootstrap_id: a first pull needs the whole id.
+        accept_rollback: believe a remote that went back.
+    """
+
+    checks: Checks = field(default_factory=Checks)
+    trust: Mode = "tofu"
+    sections: frozenset[Section] = ALL_SECTIONS
+    dry_run: bool = False
+    force: bool = False
+    strict_bootstrap_id: bool = False
+    accept_rollback: bool = False
+
+    @property
+    def whole(self) -> bool:
+        return self.sections == ALL_SECTIONS
+
+    @property
+    def policy(self) -> tuple[str, ...]:
+        """Every opt-out in force, as manifests and operation logs record it."""
+        outs = list(self.checks.policy)
+        if not self.whole:
+            outs.append("only " + " ".join(sorted(self.sections)))
+        if self.trust == "none":
+            outs.append("trust none")
+        return tuple(outs)
+
+    def mix(self, destination: Listing, source: Listing) -> Listing:
+        """What the destination is to hold: the source's files in the chosen sections."""
+        if self.whole:
+            return source
+        rest = ALL_SECTIONS - self.sections
+        return {**select(destination, rest), **select(source, self.sections)}
+
+
+def diverged(met: Meeting, verb: str) -> DivergedError:
+    """The error of a sync that would have to choose."""
+
+    def listed(paths: Iterable[str]) -> str:
+        shown = list(paths)
+        more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
+        return (", ".join(shown[:5]) + more) or "nothing that is known"
+
+    return DivergedError(
+        f"{met.site.dataset} changed here and at {met.remote} since they last agreed; "
+        f"nothing was changed\n  here:   {listed(met.judged.ours)}\n"
+        f"  remote: {listed(met.judged.theirs)}",
+        hint=f"look with `usr diff {met.site.dataset} {met.remote}`; to let one side win, "
+        f"{verb} with --force-with-lease: what it replaces is kept first",
+    )

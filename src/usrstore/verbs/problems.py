@@ -1,0 +1,70 @@
+"""What a failed verification says: the words that scripts match, then exactly what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from usrstore.errors import VerificationError
+from usrstore.objects.sections import Section, section_of
+from usrstore.objects.tree import FileEntry
+
+_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One file that is not what the manifest says; an empty path stands for the inventory."""
+
+    path: str
+    kind: Literal["missing", "unexpected", "different", "incomplete"]
+    expected: FileEntry | None = None
+    size: int | None = None
+    detail: str = ""
+
+    @property
+    def section(self) -> Section | None:
+        return section_of(self.path) if self.path else None
+
+    def line(self) -> str:
+        if self.detail:
+            return f"{self.kind}: {self.path + ': ' if self.path not in self.detail else ''}" + (
+                self.detail
+            )
+        parts = [f"{self.kind}: {self.path}"]
+        if self.expected is not None:
+            parts.append(f"expected {self.expected.size} bytes, hash {self.expected.content.short}")
+        if self.size is not None:
+            parts.append(f"found {self.size} bytes")
+        return "; ".join(parts)
+
+
+def verification_error(words: str, problems: Sequence[Problem]) -> VerificationError:
+    """The error of a failed check.
+
+    Args:
+        words: `post-pull` or `post-push`.
+        problems: at least one; the primary's come first.
+    """
+    primary = [p for p in problems if p.section is Section.PRIMARY]
+    chosen = primary or list(problems)
+    head = f"{words}-primary" if primary else f"{words}-sidecars"
+    labels = list(dict.fromkeys(p.section.label if p.section else "inventory" for p in chosen))
+    counts = ", ".join(
+        f"{sum(p.kind == kind for p in chosen)} {kind}"
+        for kind in ("missing", "unexpected", "different", "incomplete")
+        if any(p.kind == kind for p in chosen)
+    )
+    lines = "".join(f"\n  {problem.line()}" for problem in chosen[:_SHOWN])
+    more = len(chosen) - _SHOWN
+    if more > 0:
+        lines += f"\n  … and {more} more"
+    where = "local" if words == "post-pull" else "remote"
+    return VerificationError(
+        f"{head}: {', '.join(labels)}: {counts}{lines}\n"
+        f"The {where} files and refs are exactly as they were.",
+        hint="fix the payload at its source, then run the same command again; what arrived "
+        "and was verified is kept. Do not disable the checks.",
+        code=head,
+    )

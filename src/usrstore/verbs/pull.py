@@ -1,0 +1,243 @@
+"""pull: take the remote's state, whole and verified, or leave everything as it was.
+
+compare → plan → receive into the stage (hash each) → verify all → trust → promote → audit
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from usrstore.errors import DatasetNotFoundError
+from usrstore.objects import recipe, tree
+from usrstore.objects.compare import same
+from usrstore.objects.ids import ContentHash, Kind, ManifestId, RecipeId
+from usrstore.objects.names import head_ref, remote_ref
+from usrstore.objects.progress import Emit, silent
+from usrstore.objects.sections import EVENTS_FILE, Section
+from usrstore.objects.tree import FileEntry, Listing
+from usrstore.odb.states import Change
+from usrstore.remote.peer import Peer
+from usrstore.trust import policy as trust
+from usrstore.trust.policy import Verified
+from usrstore.verbs import believing, commit
+from usrstore.verbs.audit import Moved, SyncResult
+from usrstore.verbs.meeting import Meeting, meet
+from usrstore.verbs.options import Agree, Options, diverged
+from usrstore.verbs.receiving import Receiving
+from usrstore.verbs.relation import Relation, prefix_hash
+from usrstore.verbs.site import Site
+from usrstore.worktree.stage import Stage
+from usrstore.worktree.statcache import Facts
+
+
+def pull(
+    site: Site,
+    peer: Peer,
+    remote: str,
+    options: Options,
+    *,
+    agree: Agree = lambda _met: True,
+    emit: Emit = silent,
+) -> SyncResult | None:
+    """Make the local dataset what the remote's is; None if `agree` said no.
+
+    Raises:
+        DivergedError: both sides changed.
+        VerificationError: what arrived is not what the remote's manifest says.
+        TrustError, ConflictError, RemoteError, StorageError: nothing was changed.
+    """
+    began = time.monotonic()
+    met = meet(
+        site,
+        peer,
+        remote,
+        "pull",
+        strict_bootstrap_id=options.strict_bootstrap_id,
+        accept_rollback=options.accept_rollback,
+        emit=emit,
+    )
+    if met.answer.root is None:
+        raise DatasetNotFoundError(
+            f"the remote {remote} has no dataset {site.dataset}; nothing was changed",
+            hint=f"to send yours: usr push {site.dataset} {remote}",
+        )
+    wanted = options.mix(met.local, met.there)
+    verified = _believe(met, options)
+    verdict = verified.verdict if verified else None
+    if met.relation is Relation.LOCAL_AHEAD and not options.force:
+        wanted = met.local
+    if not _differ(met.local, wanted):
+        if not options.dry_run:
+            _note_agreement(met, verified)
+        return SyncResult("pull", "NO-OP", met, options.checks, met.head, verdict)
+    if met.relation is Relation.DIVERGED and not options.force:
+        raise diverged(met, "pull")
+    if options.dry_run:
+        return SyncResult("pull", "DRY-RUN", met, options.checks, None, verdict)
+    if not agree(met):
+        return None
+    site.root.create_store()
+    with site.transfer_lock():
+        if met.found and met.relation is Relation.DIVERGED:
+            own = Site.open(site.root, site.dataset, site.who)  # I5: nothing foreign in it
+            commit.commit(own, message="kept before a forced pull replaced it", emit=emit)
+        manifest, taken, resumed = _receive(met, peer, wanted, verified, options, emit)
+    if verified:
+        believing.remember_pin(site.root, remote, site.dataset, verified)
+    believing.remember(site.root, remote, site.dataset, met.answer.state, met.answer.head)
+    moved = Moved(*peer.traffic(), payload=taken, resumed=resumed, seconds=time.monotonic() - began)
+    return SyncResult("pull", "TRANSFERRED", met, options.checks, manifest, verdict, moved)
+
+
+def _differ(local: Listing, wanted: Listing) -> bool:
+    return local.keys() != wanted.keys() or any(
+        not same(local[path], entry) for path, entry in wanted.items()
+    )
+
+
+def _believe(met: Meeting, options: Options) -> Verified | None:
+    """Check the remote's manifest; None if its folder has no signed state of its own."""
+    site, answer = met.site, met.answer
+    verified = None
+    if answer.head is not None:
+        verified = believing.check_incoming(
+            site, answer.manifests, answer.head, None, place=met.remote, mode=options.trust
+        )
+    covered = verified is not None and answer.root and verified.manifest.tree == answer.root.tree
+    if not covered:
+        policy = believing.policy_for(site.root, site.who, met.remote, site.dataset, options.trust)
+        trust.check_unsigned(site.dataset, met.remote, policy)
+    return verified
+
+
+def _note_agreement(met: Meeting, verified: Verified | None) -> None:
+    """Both sides are equal: remember where the remote is; a new head only if we had none."""
+    site = met.site
+    theirs = _their_manifest(met, verified)
+    if theirs is None or verified is None or not site.root.has_store:
+        return
+    if met.relation is not Relation.SAME:
+        return
+    refs = site.root.states.refs()
+    tracking = remote_ref(met.remote, site.dataset)
+    changes = {tracking: Change(refs.get(tracking), theirs)}
+    if met.head is None:
+        changes[head_ref(site.dataset)] = Change(None, theirs)
+    site.overlay.flush()
+    site.root.states.advance(changes, site.who.act("agrees with the remote"))
+    believing.remember_pin(site.root, met.remote, site.dataset, verified)
+    believing.remember(site.root, met.remote, site.dataset, met.answer.state, met.answer.head)
+
+
+def _receive(
+    met: Meeting,
+    peer: Peer,
+    wanted: Listing,
+    verified: Verified | None,
+    options: Options,
+    emit: Emit,
+) -> tuple[ManifestId, int, int]:
+    site = met.site
+    _fetch_recipes(met, peer, wanted)
+    theirs = _their_manifest(met, verified)
+    new_head = _new_head(met, wanted, theirs, options)
+    receiving = Receiving(site, new_head, met.found, options.checks, "post-pull")
+    try:
+        chunks = receiving.plan(emit)
+        assert receiving.stage is not None
+        resumed = receiving.stage.bytes_resumed
+        if chunks:
+            receiving.take(peer.send(chunks), emit)
+        refs = site.root.states.refs()
+        tracking = remote_ref(met.remote, site.dataset)
+        changes = {head_ref(site.dataset): Change(refs.get(head_ref(site.dataset)), new_head)}
+        if theirs is not None and options.whole:
+            changes[tracking] = Change(refs.get(tracking), theirs)
+        receiving.promote(
+            changes,
+            reason=" ".join(("pull", *options.policy)),
+            guard=_log_guard(met) if met.judged.guard_log and not options.force else None,
+            emit=emit,
+        )
+    finally:
+        receiving.close()
+    return new_head, receiving.bytes_taken, resumed
+
+
+def _fetch_recipes(met: Meeting, peer: Peer, wanted: Listing) -> None:
+    """Ask for the recipes of the files that differ, except the nodes we have."""
+    contents: dict[ContentHash, FileEntry] = {}
+    have: set[RecipeId] = set()
+    for path, entry in wanted.items():
+        if not same(met.local.get(path), entry):
+            contents.setdefault(entry.content, entry)
+            have |= _nodes_here(met.site, met.local.get(path))
+    if not contents:
+        return
+    for oid, data in peer.want(list(contents), frozenset(have)):
+        met.site.overlay.put(Kind.RECIPE, oid, data)
+
+
+def _nodes_here(site: Site, entry: FileEntry | None) -> set[RecipeId]:
+    if entry is None or entry.recipe is None:
+        return set()
+    nodes = recipe.walk(entry.recipe, entry.size, lambda oid: site.overlay.get(Kind.RECIPE, oid))
+    return {oid for oid, _ in nodes}
+
+
+def _their_manifest(met: Meeting, verified: Verified | None) -> ManifestId | None:
+    """The remote's manifest, if it is one of the folder that the remote showed us."""
+    if verified is None or met.answer.root is None:
+        return None
+    met.site.registry_entry(met.answer.registry)
+    registry = verified.manifest.registry
+    whole = registry is None or met.site.overlay.has(registry.content)
+    return verified.oid if whole and verified.manifest.tree == met.answer.root.tree else None
+
+
+def _new_head(
+    met: Meeting, wanted: Listing, theirs: ManifestId | None, options: Options
+) -> ManifestId:
+    """The manifest that our folder will be: theirs, or one of our own that says what we did."""
+    site = met.site
+    head = site.head()
+    descends = theirs is not None and (head is None or head in site.ancestry(theirs))
+    if theirs is not None and options.whole and descends and not options.policy:
+        return theirs
+    root = tree.build(wanted, lambda oid, data: site.overlay.put(Kind.TREE, oid, data))
+    parents = [oid for oid in (head, theirs if options.whole else None) if oid is not None]
+    return site.make_manifest(
+        root.tree,
+        parents,
+        facts=_facts(met, options),
+        message=f"pull from {met.remote}",
+        policy=options.policy,
+        registry=met.answer.registry or site.root.registry(),
+    )
+
+
+def _facts(met: Meeting, options: Options) -> Facts:
+    here = met.found.facts if met.found else Facts()
+    there = met.answer
+    primary, events = Section.PRIMARY in options.sections, Section.EVENTS in options.sections
+    return Facts(
+        rows=there.rows if primary else here.rows,
+        columns=there.columns if primary else here.columns,
+        schema=there.schema if primary else here.schema,
+        events=there.events if events else here.events,
+    )
+
+
+def _log_guard(met: Meeting) -> Callable[[Stage], None]:
+    """Without a common base, our event log must be how theirs begins."""
+    ours = met.local[EVENTS_FILE]
+
+    def guard(stage: Stage) -> None:
+        for number, target in enumerate(stage.targets):
+            if target.path == EVENTS_FILE:
+                if prefix_hash(stage.path(number), ours.size) != ours.content:
+                    raise diverged(met, "pull")
+                return
+
+    return guard

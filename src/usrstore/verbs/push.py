@@ -1,0 +1,199 @@
+"""push: the same road mirrored. The remote receives, verifies, promotes, advances, answers.
+
+compare → offer → plan → send → the remote verifies the whole tree → promote → audit
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+from usrstore.errors import ConflictError, RegistryError
+from usrstore.objects import tree
+from usrstore.objects.compare import compare, same
+from usrstore.objects.ids import Kind, ManifestId, ObjectId, RecipeId
+from usrstore.objects.names import head_ref, remote_ref
+from usrstore.objects.progress import Emit, Event, silent
+from usrstore.objects.tree import FolderEntry, Listing, Tree
+from usrstore.odb.states import Change
+from usrstore.remote.peer import Nodes, Outcome, Peer, Piece, Proposal
+from usrstore.verbs import believing
+from usrstore.verbs.audit import Moved, SyncResult
+from usrstore.verbs.meeting import Meeting, meet
+from usrstore.verbs.options import Agree, Options, diverged
+from usrstore.verbs.relation import Relation
+from usrstore.verbs.sending import Sending
+from usrstore.verbs.site import Site
+
+
+def push(
+    site: Site,
+    peer: Peer,
+    remote: str,
+    options: Options,
+    *,
+    agree: Agree = lambda _met: True,
+    emit: Emit = silent,
+) -> SyncResult | None:
+    """Make the remote's dataset what ours is; None if `agree` said no.
+
+    Raises:
+        ConflictError: the remote moved on.
+        VerificationError: the remote found that what arrived is not what we promised.
+        TrustError, RemoteError, StorageError: nothing was changed.
+    """
+    began = time.monotonic()
+    site.root.check_dataset(site.dataset)
+    if site.root.registry() is None:
+        raise RegistryError(
+            f"registry: {site.root.path} has no registry.yaml, which must travel with "
+            f"{site.dataset}; nothing was changed",
+            hint="usr init makes one; or restore it from a copy",
+        )
+    met = meet(site, peer, remote, "push", accept_rollback=options.accept_rollback, emit=emit)
+    wanted = options.mix(met.there, met.local)
+    if not compare(wanted, met.there).changed:
+        return SyncResult("push", "NO-OP", met, options.checks, met.head)
+    if met.relation is Relation.REMOTE_AHEAD and not options.force:
+        raise ConflictError(
+            f"{site.dataset} moved on at {remote} while it stayed the same here; "
+            "nothing was changed",
+            hint=f"usr pull {site.dataset} {remote}",
+            code="remote-ahead",
+        )
+    if met.relation is Relation.DIVERGED and not options.force:
+        raise diverged(met, "push")
+    if options.dry_run:
+        return SyncResult("push", "DRY-RUN", met, options.checks, None)
+    if not agree(met):
+        return None
+    site.root.create_store()
+    with site.transfer_lock():
+        manifest, outcome, payload, resumed = _send(met, peer, wanted, options, emit)
+        _note(met, manifest, options)
+    believing.remember(site.root, remote, site.dataset, outcome.state, manifest)
+    moved = Moved(
+        *peer.traffic(), payload=payload, resumed=resumed, seconds=time.monotonic() - began
+    )
+    return SyncResult("push", "TRANSFERRED", met, options.checks, manifest, None, moved)
+
+
+def _send(
+    met: Meeting, peer: Peer, wanted: Listing, options: Options, emit: Emit
+) -> tuple[ManifestId, Outcome, int, int]:
+    site = met.site
+    assert met.found is not None
+    manifest = _manifest(met, wanted, options)
+    sending = Sending(site.folder, met.found.listing, site.overlay.get)
+    try:
+        changed = [e for path, e in wanted.items() if not same(met.there.get(path), e)]
+        recipes = dict(sending.nodes({entry.content: None for entry in changed}))
+        lacking = peer.offer(list(recipes)) if recipes and met.there else list(recipes)
+        planned = peer.plan(
+            Proposal(
+                dataset=site.dataset,
+                manifest=manifest,
+                manifests=_chain(met, manifest),
+                nodes=_nodes(met, manifest, recipes, lacking),
+                registry=site.root.registry(),
+                expected_root=met.answer.root.tree if met.answer.root else None,
+                expected_head=met.answer.head,
+                checks=options.checks,
+                keep_replaced=options.force and met.relation is not Relation.LOCAL_AHEAD,
+                lock_timeout_s=site.lock_timeout_s,
+            )
+        )
+        counted = _Counted(sending.pieces(list(planned.wanted)), emit)
+        outcome = peer.publish(counted)
+        return manifest, outcome, counted.size, planned.resumed
+    finally:
+        sending.close()
+
+
+class _Counted:
+    """Pieces on their way, counted."""
+
+    def __init__(self, pieces: Iterator[Piece], emit: Emit) -> None:
+        self._pieces = pieces
+        self._emit = emit
+        self.size = 0
+
+    def __iter__(self) -> Iterator[Piece]:
+        for piece in self._pieces:
+            self.size += piece.size
+            self._emit(Event("move", self.size))
+            yield piece
+
+
+def _manifest(met: Meeting, wanted: Listing, options: Options) -> ManifestId:
+    """The state that the remote is to take: our folder as it is, on top of what it had."""
+    site = met.site
+    assert met.found is not None
+    parents = [oid for oid in (met.head,) if oid is not None]
+    theirs = met.answer.head
+    if theirs is not None and (met.head is None or theirs not in site.ancestry(met.head)):
+        parents.append(theirs)
+    if not options.whole:
+        root = tree.build(wanted, lambda oid, data: site.overlay.put(Kind.TREE, oid, data))
+        return site.make_manifest(
+            root.tree,
+            parents,
+            facts=met.found.facts,
+            message=f"push to {met.remote}",
+            policy=options.policy,
+            registry=site.root.registry(),
+        )
+    return site.snapshot(
+        met.found, message=f"push to {met.remote}", policy=options.policy, parents=parents
+    )
+
+
+def _chain(met: Meeting, manifest: ManifestId) -> dict[ManifestId, bytes]:
+    """Our manifest and those of its ancestors that the remote's head does not descend from."""
+    site = met.site
+    known = site.ancestry(met.answer.head)
+    return {
+        oid: site.overlay.get(Kind.MANIFEST, oid)
+        for oid in site.ancestry(manifest)
+        if oid not in known
+    }
+
+
+def _nodes(
+    met: Meeting,
+    manifest: ManifestId,
+    recipes: dict[RecipeId, bytes],
+    lacking: Sequence[RecipeId],
+) -> Nodes:
+    """Tree nodes that the remote's folder does not have, and the recipes it asked for."""
+    site = met.site
+
+    def get(oid: ObjectId) -> bytes:
+        return site.overlay.get(Kind.TREE, oid)
+
+    theirs = set(tree.node_ids(met.answer.root.tree, get)) if met.answer.root else set()
+    nodes: Nodes = {}
+    stack = [site.manifest(manifest).tree]
+    while stack:
+        oid = stack.pop()
+        if oid in theirs or oid in nodes:
+            continue
+        data = get(oid)
+        nodes[oid] = (Kind.TREE, data)
+        stack += [e.tree for e in Tree.decode(data).entries if isinstance(e, FolderEntry)]
+    for oid_ in lacking:
+        nodes[oid_] = (Kind.RECIPE, recipes[oid_])
+    return nodes
+
+
+def _note(met: Meeting, manifest: ManifestId, options: Options) -> None:
+    """Our head and the tracking ref, now that the remote has the state."""
+    site = met.site
+    site.overlay.flush()
+    refs = site.root.states.refs()
+    tracking = remote_ref(met.remote, site.dataset)
+    changes = {tracking: Change(refs.get(tracking), manifest)}
+    if options.whole:
+        changes[head_ref(site.dataset)] = Change(met.head, manifest)
+    reason = " ".join(("push", *options.policy))
+    site.root.states.advance(changes, site.who.act(reason))

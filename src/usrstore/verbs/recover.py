@@ -1,0 +1,65 @@
+"""Finish or undo promotions that were interrupted."""
+
+from __future__ import annotations
+
+import os
+
+from usrstore.dataset import locks
+from usrstore.errors import StorageError
+from usrstore.objects.names import DatasetId
+from usrstore.odb import durable, flock
+from usrstore.root import Root, Who
+from usrstore.verbs import finishing
+from usrstore.worktree import journal as journals
+from usrstore.worktree import promote
+from usrstore.worktree.journal import Journal
+
+
+def recover(
+    root: Root, who: Who, *, only: DatasetId | None = None, lock_timeout_s: float = 30.0
+) -> list[tuple[DatasetId, str]]:
+    """Bring every dataset with a journal to exactly one state.
+
+    Returns:
+        The datasets concerned, each `finished` or `undone`.
+
+    Raises:
+        LockedError: the promotion is still running elsewhere.
+        DecodeError: a journal that cannot be read.
+    """
+    done = []
+    for dataset in root.journaled():
+        if only is not None and dataset != only:
+            continue
+        lock = root.transfer_lock(dataset)
+        durable.make_folder(os.path.dirname(lock))
+        with flock.hold(lock, timeout_s=lock_timeout_s, what=f"a transfer of {dataset}"):
+            journal = journals.find(root.journal_path(dataset))
+            if journal is not None:
+                done.append((dataset, _resume(root, who, dataset, journal, lock_timeout_s)))
+    return done
+
+
+def _resume(
+    root: Root, who: Who, dataset: DatasetId, journal: Journal, lock_timeout_s: float
+) -> str:
+    folder = root.folder(dataset)
+    with locks.writing(folder, timeout_s=lock_timeout_s):
+        try:
+            promote.resume(
+                folder,
+                root.store,
+                root.journal_path(dataset),
+                journal,
+                # All of it was verified before the journal was written; whatever differs now
+                # was changed since, on top of the new state.
+                check=lambda: None,
+                commit=lambda: finishing.commit(root, who, journal),
+            )
+        except StorageError:
+            raise
+        except Exception:
+            if os.path.exists(root.journal_path(dataset)):
+                raise
+            return "undone"  # something stood in the way, and all of it was turned back
+    return "undone" if journal.undoing else "finished"

@@ -1,0 +1,90 @@
+"""The sending half of a transfer: read what was captured, from the folder or from packs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from usrstore.errors import ChangedWhileReadError, ObjectNotFoundError
+from usrstore.objects import recipe
+from usrstore.objects.ids import ChunkId, ContentHash, Kind, ObjectId, RecipeId
+from usrstore.objects.tree import FileEntry, Listing
+from usrstore.odb import compress, reach
+from usrstore.odb.reach import Get
+from usrstore.remote.peer import Piece
+from usrstore.worktree.source import FolderSource
+
+
+class Sending:
+    """Files of one captured folder, as recipes and chunks.
+
+    Args:
+        folder: the dataset.
+        listing: what it held when it was captured.
+        get: metadata and kept chunks.
+    """
+
+    def __init__(self, folder: str, listing: Listing, get: Get) -> None:
+        self._get = get
+        self._source = FolderSource(folder)
+        self._by_content: dict[ContentHash, tuple[str, FileEntry]] = {}
+        for path, entry in listing.items():
+            self._by_content.setdefault(entry.content, (path, entry))
+        self._kept: dict[ChunkId, int] = {}
+
+    def add(self, entry: FileEntry) -> None:
+        """A file that lies in packs rather than in the folder."""
+        self._by_content.setdefault(entry.content, ("", entry))
+
+    def nodes(
+        self, contents: Iterable[ContentHash], have: frozenset[RecipeId] = frozenset()
+    ) -> Iterator[tuple[RecipeId, bytes]]:
+        """Recipe nodes of the files with these contents; their chunks can then be sent.
+
+        Raises:
+            ObjectNotFoundError: no captured file has such a content.
+        """
+        seen = set(have)
+        for content in contents:
+            if content not in self._by_content:
+                raise ObjectNotFoundError(f"no file with content {content.short} was captured")
+            path, entry = self._by_content[content]
+            chunks = list(reach.chunks(self._get, entry))
+            if path:
+                self._source.add(path, chunks)
+            else:
+                self._kept.update(chunks)
+            if entry.recipe is None:
+                continue
+            for oid, _ in recipe.walk(entry.recipe, entry.size, self._recipe):
+                if oid not in seen:
+                    seen.add(oid)
+                    yield oid, self._recipe(oid)
+
+    def _recipe(self, oid: RecipeId) -> bytes:
+        return self._get(Kind.RECIPE, oid)
+
+    def pieces(self, oids: Sequence[ChunkId]) -> Iterator[Piece]:
+        """Chunks in the order asked for, each verified as it is read.
+
+        Raises:
+            ChangedWhileReadError: the folder no longer holds what was captured.
+        """
+        for oid in oids:
+            data = self._read(oid)
+            encoding, stored = compress.shrink(data)
+            yield Piece(oid, encoding, len(data), stored)
+
+    def _read(self, oid: ChunkId) -> bytes:
+        if self._source.find(oid) is None:
+            return self._get(Kind.CHUNK, oid)
+        try:
+            return self._source.read(oid)
+        except ChangedWhileReadError:
+            try:
+                return self._get(Kind.CHUNK, ObjectId(oid))  # a kept state has it still
+            except ObjectNotFoundError:
+                pass
+            raise
+
+    def close(self) -> None:
+        self._source.close()
