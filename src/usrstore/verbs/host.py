@@ -231,7 +231,11 @@ class Host:
             self._found = site.capture(record=True)
         self._accepted = _Accepted(proposal, verified, head)
         self._receiving = Receiving(
-            site, proposal.manifest, self._found, proposal.checks, "post-push"
+            site,
+            site.manifest(proposal.manifest),
+            self._found,
+            proposal.checks,
+            "post-push",
         )
         wanted = self._receiving.plan(self._emit)
         assert self._receiving.stage is not None

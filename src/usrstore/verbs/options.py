@@ -18,6 +18,9 @@ ALL_SECTIONS = frozenset(Section)
 Agree = Callable[[Meeting], bool]
 """Asked once, before anything changes; False ends the command with nothing done."""
 
+OnMeeting = Callable[[Meeting], None]
+"""Told how both sides compare, before anything is decided; a refusal can then say it, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:

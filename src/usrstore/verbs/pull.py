@@ -23,7 +23,7 @@ from usrstore.trust.policy import Verified
 from usrstore.verbs import believing, commit
 from usrstore.verbs.audit import Moved, SyncResult
 from usrstore.verbs.meeting import Meeting, meet
-from usrstore.verbs.options import Agree, Options, diverged
+from usrstore.verbs.options import Agree, OnMeeting, Options, diverged
 from usrstore.verbs.receiving import Receiving
 from usrstore.verbs.relation import Relation, prefix_hash
 from usrstore.verbs.site import Site
@@ -38,6 +38,7 @@ def pull(
     options: Options,
     *,
     agree: Agree = lambda _met: True,
+    on_meeting: OnMeeting = lambda _met: None,
     emit: Emit = silent,
 ) -> SyncResult | None:
     """Make the local dataset what the remote's is; None if `agree` said no.
@@ -57,6 +58,7 @@ def pull(
         accept_rollback=options.accept_rollback,
         emit=emit,
     )
+    on_meeting(met)
     if met.answer.root is None:
         raise DatasetNotFoundError(
             f"the remote {remote} has no dataset {site.dataset}; nothing was changed",
@@ -142,7 +144,8 @@ def _receive(
     _fetch_recipes(met, peer, wanted)
     theirs = _their_manifest(met, verified)
     new_head = _new_head(met, wanted, theirs, options)
-    receiving = Receiving(site, new_head, met.found, options.checks, "post-pull")
+    state = site.manifest(new_head)
+    receiving = Receiving(site, state, met.found, options.checks, "post-pull")
     try:
         chunks = receiving.plan(emit)
         assert receiving.stage is not None

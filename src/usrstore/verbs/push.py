@@ -20,7 +20,7 @@ from usrstore.remote.peer import Nodes, Outcome, Peer, Piece, Proposal
 from usrstore.verbs import believing
 from usrstore.verbs.audit import Moved, SyncResult
 from usrstore.verbs.meeting import Meeting, meet
-from usrstore.verbs.options import Agree, Options, diverged
+from usrstore.verbs.options import Agree, OnMeeting, Options, diverged
 from usrstore.verbs.relation import Relation
 from usrstore.verbs.sending import Sending
 from usrstore.verbs.site import Site
@@ -33,6 +33,7 @@ def push(
     options: Options,
     *,
     agree: Agree = lambda _met: True,
+    on_meeting: OnMeeting = lambda _met: None,
     emit: Emit = silent,
 ) -> SyncResult | None:
     """Make the remote's dataset what ours is; None if `agree` said no.
@@ -51,6 +52,7 @@ def push(
             hint="usr init makes one; or restore it from a copy",
         )
     met = meet(site, peer, remote, "push", accept_rollback=options.accept_rollback, emit=emit)
+    on_meeting(met)
     wanted = options.mix(met.there, met.local)
     if not compare(wanted, met.there).changed:
         return SyncResult("push", "NO-OP", met, options.checks, met.head)

@@ -22,7 +22,7 @@ from usrstore.errors import (
     VerificationError,
 )
 from usrstore.objects.compare import same
-from usrstore.objects.ids import ChunkId, Kind, ManifestId, hash_object
+from usrstore.objects.ids import ChunkId, Kind, hash_object
 from usrstore.objects.manifest import Manifest
 from usrstore.objects.names import RefName
 from usrstore.objects.progress import Emit, Event, silent
@@ -57,11 +57,10 @@ class Receiving:
     """
 
     def __init__(
-        self, site: Site, manifest: ManifestId, found: Capture | None, checks: Checks, words: str
+        self, site: Site, manifest: Manifest, found: Capture | None, checks: Checks, words: str
     ) -> None:
         self.site = site
-        self.oid = manifest
-        self.manifest: Manifest = site.manifest(manifest)
+        self.manifest = manifest
         self.checks = checks
         self._words = words
         self._found = found
