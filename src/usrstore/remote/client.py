@@ -9,7 +9,7 @@ from usrstore.errors import ConnectionLostError, ProtocolError, UnsupportedError
 from usrstore.objects.codec import Fields
 from usrstore.objects.ids import ChunkId, ContentHash, Kind, ObjectId, RecipeId, StateId
 from usrstore.remote import messages
-from usrstore.remote.peer import Ask, Compared, Outcome, Piece, Planned, Proposal, Seen
+from usrstore.remote.peer import Ask, Compared, Outcome, Piece, Planned, Probe, Proposal, Seen
 from usrstore.remote.wire import PROTOCOL, Record, Wire
 
 T = TypeVar("T")
@@ -71,6 +71,10 @@ class WirePeer:
             raise
         except (ValueError, TypeError, KeyError) as exc:
             raise ProtocolError(f"{self._where} sent nonsense: {exc}") from exc
+
+    def probe(self) -> Probe:
+        self.wire.send({"op": "probe"})
+        return self._checked(lambda: messages.parse_probe(self._answer("probed")))
 
     def compare(self, ask: Ask) -> Compared:
         self.wire.send(messages.ask_message(ask))

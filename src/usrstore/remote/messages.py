@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any, TypeVar, cast
 
 from usrstore import errors
@@ -20,7 +21,7 @@ from usrstore.objects.ids import (
 )
 from usrstore.objects.manifest import MAX_REGISTRY_BYTES
 from usrstore.objects.tree import FolderEntry
-from usrstore.remote.peer import Ask, Checks, Compared, Intent, Nodes, Proposal, Seen
+from usrstore.remote.peer import Ask, Checks, Compared, Intent, Nodes, Probe, Proposal, Seen
 from usrstore.remote.wire import MAX_MESSAGE_BYTES, Record
 
 Id = TypeVar("Id", bound=ObjectId)
@@ -63,6 +64,27 @@ def _seen(fields: Fields, name: str) -> Seen | None:
 
 def _timeout(fields: Fields) -> float:
     return fields.integer("lock_timeout_ms", most=86_400_000) / 1000
+
+
+def probe_message(probe: Probe) -> dict[str, Any]:
+    return {"op": "probed", **asdict(probe)}
+
+
+def parse_probe(fields: Fields) -> Probe:
+    probe = Probe(
+        tool=printable(fields.text("tool", most=256)),
+        base_dir=printable(fields.text("base_dir", most=4096)),
+        writable=fields.flag("writable"),
+        has_store=fields.flag("has_store"),
+        exclusive_create=fields.flag("exclusive_create"),
+        flock=fields.flag("flock"),
+        free_bytes=fields.integer("free_bytes"),
+        free_inodes=_count(fields, "free_inodes"),
+        now_us=fields.integer("now_us", most=1 << 60),
+        registry=fields.flag("registry"),
+    )
+    fields.done()
+    return probe
 
 
 def ask_message(ask: Ask) -> dict[str, Any]:

@@ -155,8 +155,38 @@ class Outcome(NamedTuple):
     state: Seen
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a peer found out about the place where it runs.
+
+    Attributes:
+        tool: name and version of the program there.
+        base_dir: the root, as an absolute path.
+        writable, has_store: of the root.
+        exclusive_create, flock: whether its file system does what a store needs.
+        free_bytes, free_inodes: room left; None where the file system does not say.
+        now_us: its clock.
+        registry: whether there is a registry.yaml.
+    """
+
+    tool: str
+    base_dir: str
+    writable: bool
+    has_store: bool
+    exclusive_create: bool
+    flock: bool
+    free_bytes: int
+    free_inodes: int | None
+    now_us: int
+    registry: bool
+
+
 class Peer(Protocol):
     """One end, for one dataset at a time. Every call may raise any UsrError."""
+
+    def probe(self) -> Probe:
+        """Look at the place itself; leaves nothing behind."""
+        ...
 
     def compare(self, ask: Ask) -> Compared:
         """Capture the dataset and say how it looks. Creates nothing for a diff or a push."""

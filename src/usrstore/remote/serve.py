@@ -73,6 +73,7 @@ class _Session:
         self._limits = limits
         self._handlers: dict[str, Callable[[Fields], None]] = {
             "hello": self._hello,
+            "probe": self._probe,
             "compare": self._compare,
             "want": self._want,
             "send": self._send,
@@ -97,6 +98,10 @@ class _Session:
                 hint="install the same version of usrstore at both ends",
                 code="protocol-version",
             )
+
+    def _probe(self, fields: Fields) -> None:
+        fields.done()
+        self._wire.send(messages.probe_message(self._peer.probe()))
 
     def _compare(self, fields: Fields) -> None:
         ask = messages.parse_ask(fields)

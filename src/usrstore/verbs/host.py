@@ -21,10 +21,21 @@ from usrstore.objects.names import head_ref
 from usrstore.objects.progress import Emit, silent
 from usrstore.objects.tree import FileEntry, FolderEntry
 from usrstore.odb.states import Change
-from usrstore.remote.peer import Ask, Compared, Nodes, Outcome, Piece, Planned, Proposal, Seen
+from usrstore.remote.peer import (
+    Ask,
+    Compared,
+    Nodes,
+    Outcome,
+    Piece,
+    Planned,
+    Probe,
+    Proposal,
+    Seen,
+)
 from usrstore.root import Root, Who
 from usrstore.trust.policy import Mode, Verified
 from usrstore.verbs import believing, commit
+from usrstore.verbs.probing import probe
 from usrstore.verbs.receiving import Receiving
 from usrstore.verbs.recover import recover
 from usrstore.verbs.sending import Sending
@@ -73,6 +84,9 @@ class Host:
         self._receiving: Receiving | None = None
         self._accepted: _Accepted | None = None
         self._held = contextlib.ExitStack()
+
+    def probe(self) -> Probe:
+        return probe(self._root, self._who, may_write=not self._read_only)
 
     # ── both directions ─────────────────────────────────────────────────────────────────
     def compare(self, ask: Ask) -> Compared:

@@ -321,6 +321,11 @@ class Receiving:
     def _failed(self, problems: list[Problem]) -> VerificationError:
         return verification_error(self._words, problems)
 
+    def discard(self) -> None:
+        """Throw the stage away: what it lacks will never come."""
+        if self.stage is not None:
+            self.stage.discard()
+
     def close(self) -> None:
         """Leave the stage for a later run to go on with."""
         if self.stage is not None:

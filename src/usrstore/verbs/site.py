@@ -72,6 +72,7 @@ class Site:
         Args:
             record: whether the store may take the new stat cache (and the recipes that it
                 names); without it nothing at all is written.
+            trusting: whether an unchanged stamp is proof enough; otherwise all is read.
             sink: takes the chunks of the files that had to be read.
             emit: progress.
 
@@ -79,7 +80,7 @@ class Site:
             DatasetNotFoundError, UnsafeFileError, LockedError, ChangedWhileReadError.
         """
         path = self.root.cache_path(self.dataset) if self.root.has_store else None
-        cache = statcache.load(path, cut.RULE)
+        cache = statcache.load(path if trusting else None, cut.RULE)
         with contextlib.ExitStack() as held:
             if record:
                 held.enter_context(locks.reading(self.folder, timeout_s=self.lock_timeout_s))
