@@ -167,8 +167,15 @@ class Root:
 
     def journaled(self) -> list[DatasetId]:
         """Datasets with a promotion that was interrupted."""
+        return self._placed("journal")
+
+    def staged(self) -> list[DatasetId]:
+        """Datasets with something in quarantine."""
+        return self._placed("quarantine")
+
+    def _placed(self, kind: str) -> list[DatasetId]:
         try:
-            rows = os.listdir(os.path.join(self.store, "journal"))
+            rows = os.listdir(os.path.join(self.store, kind))
         except FileNotFoundError:
             return []
         return [

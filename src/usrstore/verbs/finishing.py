@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from usrstore.dataset import registry
 from usrstore.errors import IncompleteError, UsrError
-from usrstore.objects.ids import Kind, ManifestId
+from usrstore.objects.ids import Kind, ManifestId, ObjectId
 from usrstore.objects.manifest import Manifest
 from usrstore.objects.names import RefName, head_ref
 from usrstore.odb import durable, reach
@@ -41,15 +41,41 @@ def check_registry(root: Root, manifest: Manifest, get: Get) -> bytes | None:
 
 
 def commit(root: Root, who: Who, journal: Journal) -> None:
-    """Install the registry and move the refs; a second time changes nothing."""
+    """Install the registry and move the refs, or neither; a second time changes nothing."""
     changes = {RefName(c.name): Change(c.expected, c.new) for c in journal.refs}
     head = changes.get(head_ref(journal.dataset))  # type: ignore[arg-type]
+    before, merged = root.registry(), None
     if head is not None and head.new is not None:
         manifest = reach.manifest(root.database.get, ManifestId(head.new))
         merged = check_registry(root, manifest, root.database.get)
         if merged is not None:
             durable.replace(root.registry_path, merged)
     refs = root.states.refs()
-    left = {name: change for name, change in changes.items() if refs.get(name) != change.new}
+    left = {
+        name: change
+        for name, change in changes.items()
+        if not _has_moved(root.database.get, refs.get(name), change)
+    }
     act = Act(journal.actor, journal.command, who.now_us(), journal.reason)
-    root.states.advance(left, act)
+    try:
+        root.states.advance(left, act)
+    except Exception:
+        if merged is not None:
+            _put_back(root.registry_path, before)
+        raise
+
+
+def _has_moved(get: Get, now: ObjectId | None, change: Change) -> bool:
+    """Whether a ref took its new value before a crash; it may have gone on from there."""
+    if now == change.new:
+        return True
+    if now is None or change.new is None or now == change.expected:
+        return False
+    return ManifestId(change.new) in dict(reach.ancestry(get, ManifestId(now)))
+
+
+def _put_back(path: str, before: bytes | None) -> None:
+    if before is None:
+        durable.remove(path)
+    else:
+        durable.replace(path, before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from usrstore.dataset import locks
-from usrstore.errors import StorageError
+from usrstore.errors import LockedError, StorageError
 from usrstore.objects.names import DatasetId
 from usrstore.odb import durable, flock
 from usrstore.root import Root, Who
@@ -37,7 +37,22 @@ def recover(
             journal = journals.find(root.journal_path(dataset))
             if journal is not None:
                 done.append((dataset, _resume(root, who, dataset, journal, lock_timeout_s)))
+    _clear(root, only)
     return done
+
+
+def _clear(root: Root, only: DatasetId | None) -> None:
+    """Remove what is left of promotions that had ended but for that; not of running ones."""
+    for dataset in root.staged() if only is None else [only]:
+        home = root.quarantine_path(dataset)
+        if not promote.leftovers(home):
+            continue
+        try:
+            with flock.hold(root.transfer_lock(dataset), timeout_s=0):
+                if journals.find(root.journal_path(dataset)) is None:
+                    promote.clear(home)
+        except LockedError:
+            continue
 
 
 def _resume(

@@ -70,11 +70,12 @@ class Sending:
             ChangedWhileReadError: the folder no longer holds what was captured.
         """
         for oid in oids:
-            data = self._read(oid)
+            data = self.read(oid)
             encoding, stored = compress.shrink(data)
             yield Piece(oid, encoding, len(data), stored)
 
-    def _read(self, oid: ChunkId) -> bytes:
+    def read(self, oid: ChunkId) -> bytes:
+        """One chunk, verified. Raises: ChangedWhileReadError, ObjectNotFoundError."""
         if self._source.find(oid) is None:
             return self._get(Kind.CHUNK, oid)
         try:

@@ -66,7 +66,14 @@ class Site:
         """A manifest and its ancestors, newest first."""
         return dict(reach.ancestry(self.overlay.get, oid)) if oid else {}
 
-    def capture(self, *, record: bool, sink: Sink | None = None, emit: Emit = silent) -> Capture:
+    def capture(
+        self,
+        *,
+        record: bool,
+        trusting: bool = True,
+        sink: Sink | None = None,
+        emit: Emit = silent,
+    ) -> Capture:
         """Capture the folder.
 
         Args:

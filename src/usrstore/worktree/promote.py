@@ -168,7 +168,11 @@ def _undo(folder: str, stage: str, journal: Journal) -> None:
     Raises:
         ConflictError: somebody has written to a promoted file since; both copies are kept.
     """
-    done = [(n, op) for n, op in enumerate(journal.ops) if _done(stage, op, folder)]
+    done = [
+        (number, op)
+        for number, op in enumerate(journal.ops)
+        if _done(stage, op, folder) or _is_away(stage, number, op, folder)
+    ]
     written = [
         op.path for _, op in done if op.new and _now(folder, op) not in (op.new, op.old, None)
     ]
@@ -181,14 +185,20 @@ def _undo(folder: str, stage: str, journal: Journal) -> None:
         )
     for number, op in done:
         path = os.path.join(folder, op.path)
-        kept = _kept(stage, number)
-        if op.old is not None and os.path.exists(kept):
-            durable.rename(kept, _made_parent(path))
+        if op.old is not None and os.path.exists(_kept(stage, number)):
+            durable.rename(_kept(stage, number), _made_parent(path))
         elif op.old is None:
             durable.remove(path)
     for made in reversed(journal.made):
         durable.remove_folder(os.path.join(folder, made) if made else folder)
     _sync_folders(folder, journal.ops)
+
+
+def _is_away(stage: str, number: int, op: Op, folder: str) -> bool:
+    """Whether the old file has only its second name, as where there are no hard links."""
+    return os.path.exists(_kept(stage, number)) and not os.path.lexists(
+        os.path.join(folder, op.path)
+    )
 
 
 def _now(folder: str, op: Op) -> Mark | None:
@@ -206,6 +216,23 @@ def _made_parent(path: str) -> str:
 def _finish(store: str, journal_path: str, journal: Journal) -> None:
     journals.remove(journal_path)
     durable.remove_tree(os.path.dirname(os.path.join(store, journal.stage)))
+
+
+def leftovers(home: str) -> list[str]:
+    """Stages below `home` that hold old files: of a promotion that is not over, or was cut off.
+
+    Args:
+        home: where one dataset's stages are.
+    """
+    names = os.listdir(home) if os.path.isdir(home) else []
+    stages = [os.path.join(home, name) for name in sorted(names)]
+    return [stage for stage in stages if os.path.isdir(_trash(stage))]
+
+
+def clear(home: str) -> None:
+    """Remove the stages of promotions that had ended when they were cut off: no journal is left."""
+    for stage in leftovers(home):
+        durable.remove_tree(stage)
 
 
 def _drop_empty(folder: str, removed: list[str]) -> None:

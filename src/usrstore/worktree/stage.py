@@ -19,6 +19,7 @@ from usrstore.objects.tree import FileEntry
 from usrstore.odb import durable
 from usrstore.worktree.scan import Stamp
 from usrstore.worktree.source import FolderSource
+from usrstore.worktree.statcache import stamp_of
 
 _LANDED = struct.Struct(">32sIQI")
 _READ_BYTES = 1 << 20
@@ -46,15 +47,16 @@ class Stage:
 
     Args:
         home: a folder of ours, used for one transfer of one tree at a time.
-        tree: the state that is being staged; files staged for another are only a source.
-        targets: the files that differ from the folder.
+        tree: the state that is being staged.
+        targets: the files that differ from the folder. What was staged for another state, or
+            for other targets, is only a source: there the same number is another file.
     """
 
     def __init__(self, home: str, tree: TreeId, targets: list[Target]) -> None:
         self.home = home
         self.tree = tree
         self.targets = targets
-        self.folder = os.path.join(home, tree.hex())
+        self.folder = os.path.join(home, _name(tree, targets))
         self._spots: dict[ChunkId, list[Spot]] = {}
         self._landed: dict[ChunkId, Spot] = {}
         self._open: tuple[int, durable.Spool] | None = None
@@ -74,10 +76,17 @@ class Stage:
         whole = self._log.size - self._log.size % _LANDED.size
         if whole != self._log.size:
             self._log.truncate(whole)
+        sizes = {number: self._size(number) for number in range(len(self.targets))}
         for record in _LANDED.iter_unpack(self._log.read_at(0, whole)):
             oid, spot = ChunkId(ObjectId(record[0])), Spot(*record[1:])
-            if spot in self._spots.get(oid, ()):
+            spots = self._spots.get(oid, [])
+            # A promotion that was taken back, or ended by a crash, took files out of here.
+            if spot in spots and all(s.offset + s.size <= sizes[s.file] for s in spots):
                 self._landed[oid] = spot
+
+    def _size(self, number: int) -> int:
+        stamp = stamp_of(self.path(number))
+        return stamp.size if stamp else 0
 
     def path(self, number: int) -> str:
         return os.path.join(self.folder, str(number))
@@ -148,7 +157,7 @@ class Stage:
         source = FolderSource(self.home)
         for name in sorted(os.listdir(self.home)):
             log = os.path.join(self.home, name, "landed")
-            if name == self.tree.hex() or not os.path.isfile(log):
+            if name == os.path.basename(self.folder) or not os.path.isfile(log):
                 continue
             with open(log, "rb") as file:
                 data = file.read()
@@ -213,6 +222,14 @@ class Stage:
         """Remove everything staged for this folder."""
         self.close()
         durable.remove_tree(self.home)
+
+
+def _name(tree: TreeId, targets: list[Target]) -> str:
+    hasher = ContentHasher()
+    hasher.update(tree)
+    for target in targets:
+        hasher.update(f"{target.path}\0".encode())
+    return hasher.digest().hex()
 
 
 def _hash_file(path: str) -> tuple[ContentHash, Stamp]:

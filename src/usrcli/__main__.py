@@ -1,0 +1,5 @@
+"""`python -m usrcli` is `usr`."""
+
+from usrcli.main import main
+
+main()

@@ -1,0 +1,40 @@
+"""From a remote's name to a peer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from usrcli.context import make_who, remotes_path
+from usrstore.remote import profiles
+from usrstore.remote.peer import Peer
+from usrstore.remote.profiles import Profile
+from usrstore.root import Root
+
+
+def find_profile(root: Root | None, name: str) -> Profile:
+    """Raises: RemoteNotFoundError, ConfigError."""
+    return profiles.find(remotes_path(root), name)
+
+
+def connect(profile: Profile) -> Peer:
+    """Raises: RemoteError, or what opening the other root raises."""
+    if profile.type == "folder":
+        from usrstore.verbs import believing
+        from usrstore.verbs.host import Host
+
+        there = Root(os.path.expanduser(profile.base_dir))
+        return Host(there, make_who(there), trust=believing.mode_of(there, None))
+    from usrstore.remote import ssh
+
+    return ssh.connect(profile, os.environ)
+
+
+@contextlib.contextmanager
+def peer_of(root: Root, name: str) -> Iterator[Peer]:
+    peer = connect(find_profile(root, name))
+    try:
+        yield peer
+    finally:
+        peer.close()

@@ -1,0 +1,202 @@
+"""`usr`: a group of lazily imported commands, and the one table of exit statuses."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+from itertools import pairwise
+from typing import Any
+
+import click
+
+from usrstore import errors
+from usrstore.errors import UsrError
+
+VERSION = "0.1.0"
+
+# One table; docs/cli.md repeats it and a test compares them.
+EXIT_STATUS: dict[type[UsrError], int] = {
+    errors.InvalidInputError: 3,
+    errors.NotFoundError: 4,
+    errors.ConflictError: 5,
+    errors.IntegrityError: 6,
+    errors.TrustError: 7,
+    errors.UnsupportedError: 8,
+    errors.RemoteError: 9,
+    errors.StorageError: 10,
+}
+EXIT_FINDING, EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 70, 130
+
+# Command → (module, what it is for). Help lists them without importing a module.
+COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
+    "Moving and comparing": {
+        "diff": ("sync", "Compare a dataset with a remote, with its last state, or two states"),
+        "pull": ("sync", "Take a remote's state, whole and verified"),
+        "push": ("sync", "Give a remote our state, whole and verified"),
+        "fetch": ("sync", "Bring a remote's state into the store only"),
+        "serve": ("serve", "Answer another usr over standard input and output"),
+        "remotes": ("remotes", "List, add, remove and examine remotes"),
+        "trust": ("trust", "Say whose signatures to believe"),
+    },
+    "History": {
+        "init": ("history", "Make a root: a registry and a store"),
+        "commit": ("history", "Keep a dataset as it is, for ever"),
+        "status": ("history", "What changed since the last state"),
+        "log": ("history", "The states of a dataset, newest first"),
+        "show": ("history", "One state, or one file of it"),
+        "checkout": ("history", "Take the folder to a state"),
+        "recover": ("history", "Finish or undo what was interrupted"),
+        "fsck": ("history", "Check everything that is stored"),
+    },
+    "Proof": {
+        "drill": ("drill", "Run the sync-fidelity runbook on throw-away roots"),
+    },
+    "Plumbing": {
+        "cat-file": ("plumbing", "Print an object"),
+        "hash-object": ("plumbing", "Print the content hash, chunks or tree of a file or folder"),
+        "ls-tree": ("plumbing", "List the files of a state"),
+        "rev-parse": ("plumbing", "Print the id that a revision names"),
+        "show-ref": ("plumbing", "List refs"),
+    },
+}
+_MODULE = {name: row[0] for rows in COMMANDS.values() for name, row in rows.items()}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when it is run, and not before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(_MODULE)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _MODULE:
+            return None
+        module = importlib.import_module(f"usrcli.{_MODULE[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        for title, rows in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, summary) for name, (_, summary) in rows.items()])
+
+
+class Settings:
+    """What the options before the command said."""
+
+    def __init__(self, root: str | None, remotes_config: str | None, debug: bool) -> None:
+        self.root = root
+        self.remotes_config = remotes_config
+        self.debug = debug
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Every command has --help. Errors go to standard error with a stable code; "
+    "docs/cli.md lists codes and exit statuses.",
+)
+@click.version_option(VERSION, prog_name="usr")
+@click.option(
+    "--root",
+    metavar="DIR",
+    help="The folder that holds the datasets (also USR_ROOT; else found from here upwards).",
+)
+@click.option("--remotes-config", metavar="FILE", help="The remotes' YAML (also USR_REMOTES_PATH).")
+@click.option("--rich/--no-rich", default=None, help="Colours and progress; off in pipes.")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@click.pass_context
+def cli(
+    ctx: click.Context,
+    root: str | None,
+    remotes_config: str | None,
+    rich: bool | None,
+    debug: bool,
+) -> None:
+    """Content-addressed manifest store for scientific datasets."""
+    if rich is False:
+        ctx.color = False
+    ctx.obj = Settings(root, remotes_config, debug)
+
+
+def exit_status(error: UsrError) -> int:
+    """The exit status of an error's family."""
+    for family, status in EXIT_STATUS.items():
+        if isinstance(error, family):
+            return status
+    return EXIT_FINDING
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: list[str]) -> int:
+    """Run one command and give its exit status; no traceback reaches a person."""
+    as_json = "--json" in argv or ("--format", "json") in pairwise(argv)
+    debug = "--debug" in argv
+    try:
+        result = cli.main(args=argv, prog_name="usr", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    except click.Abort:
+        return _interrupted()
+    except click.ClickException as exc:
+        exc.show()
+        if as_json:
+            _print_json_error("usage", exc.format_message(), None, EXIT_USAGE)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        return _interrupted()
+    except UsrError as exc:
+        if debug:
+            raise
+        return _report(exc, as_json=as_json)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as exc:
+        if debug:
+            raise
+        text = f"usr failed in a way it should not: {type(exc).__name__}: {exc}"
+        hint = "run it again with `usr --debug …` and report what it prints"
+        click.echo(f"error: {text}\nhint: {hint}", err=True)
+        if as_json:
+            _print_json_error("bug", text, hint, EXIT_BUG)
+        return EXIT_BUG
+
+
+def _interrupted() -> int:
+    click.echo(
+        "\ninterrupted: nothing is half done; run the same command again to go on, "
+        "or `usr recover`",
+        err=True,
+    )
+    return EXIT_INTERRUPTED
+
+
+def _report(error: UsrError, *, as_json: bool) -> int:
+    status = exit_status(error)
+    # Scripts match lines that begin with post-pull-… and post-push-…; so those come bare.
+    prefix = "" if error.message.startswith("post-") else "error: "
+    click.echo(f"{prefix}{error.message}", err=True)
+    click.echo(f"code: {error.code}", err=True)
+    if error.hint:
+        click.echo(f"hint: {error.hint}", err=True)
+    if as_json:
+        _print_json_error(error.code, error.message, error.hint, status)
+    return status
+
+
+def _print_json_error(code: str, message: str, hint: str | None, status: int) -> None:
+    body: dict[str, Any] = {"code": code, "message": message, "hint": hint, "exit": status}
+    click.echo(json.dumps({"usr_output_version": 1, "error": body}))
+
+
+if __name__ == "__main__":
+    main()

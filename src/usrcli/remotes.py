@@ -1,0 +1,128 @@
+"""remotes list, show, add, remove, doctor."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from usrcli import links
+from usrcli.context import find_root, make_who, print_json, remotes_path
+from usrstore.errors import NotFoundError
+from usrstore.remote import profiles
+from usrstore.root import Root
+
+
+def _root() -> Root | None:
+    """The local root if there is one: a remote can be looked at from anywhere."""
+    try:
+        return find_root()
+    except NotFoundError as exc:
+        if exc.code != "no-root":
+            raise
+        return None
+
+
+@click.group(short_help="List, add, remove and examine remotes")
+def remotes() -> None:
+    """Remotes are written down in YAML: --remotes-config, USR_REMOTES_PATH, the root's, yours."""
+
+
+@remotes.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def list_remotes(as_json: bool) -> int:
+    """Every remote and where it is."""
+    path = remotes_path(_root())
+    known = profiles.load(path)
+    if as_json:
+        print_json([_data(profile) for profile in known.values()])
+        return 0
+    width = max(map(len, known), default=0)
+    for name, profile in sorted(known.items()):
+        click.echo(f"{name:<{width}}  {profile.type:<6}  {profile.place}")
+    if not known:
+        click.echo(f"no remotes in {path}")
+    return 0
+
+
+def _data(profile: profiles.Profile) -> dict[str, Any]:
+    return {**asdict(profile), "ssh_options": list(profile.ssh_options)}
+
+
+@remotes.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def show(name: str, as_json: bool) -> int:
+    """One remote, with every setting."""
+    path = remotes_path(_root())
+    profile = profiles.find(path, name)
+    if as_json:
+        print_json(_data(profile))
+        return 0
+    for key, value in _data(profile).items():
+        click.echo(f"{key:<15}: {value if value is not None else ''}")
+    click.echo(f"{'written in':<15}: {path}")
+    return 0
+
+
+@remotes.command()
+@click.argument("name")
+@click.option("--type", "kind", type=click.Choice(["ssh", "folder"]), default="ssh")
+@click.option("--host")
+@click.option("--user")
+@click.option("--base-dir", required=True, help="The root at the remote.")
+@click.option("--port", type=click.IntRange(1, 65535))
+@click.option("--batch-mode/--no-batch-mode", default=True, help="ssh may not ask questions.")
+@click.option("--ssh-key-env", help="An environment variable that holds a key's path.")
+@click.option("--usr-command", default="usr", help="How usr is started there.")
+@click.option("--ssh-option", "ssh_options", multiple=True, help="One more argument for ssh.")
+@click.option("--overwrite", is_flag=True, help="Replace a remote of this name.")
+def add(name: str, kind: str, overwrite: bool, **values: Any) -> int:
+    """Write a remote down; nothing is contacted."""
+    path = remotes_path(_root())
+    values["ssh_options"] = list(values["ssh_options"])
+    profile = profiles.parse(name, {"type": kind, **values}, path)
+    profiles.add(path, profile, overwrite=overwrite)
+    click.echo(f"{name} is {profile.place} ({path})")
+    click.echo(f"next: usr remotes doctor --remote {name}")
+    return 0
+
+
+@remotes.command()
+@click.argument("name")
+def remove(name: str) -> int:
+    """Forget a remote; nothing at the remote changes."""
+    path = remotes_path(_root())
+    profiles.remove(path, name)
+    click.echo(f"{name} removed from {path}")
+    return 0
+
+
+@remotes.command()
+@click.option("--remote", "name", required=True, help="Which remote.")
+@click.option("--check-base-dir/--no-check-base-dir", default=True, hidden=True)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def doctor(name: str, check_base_dir: bool, as_json: bool) -> int:
+    """Everything a push needs, each with the command that mends it. Exit 0 only if it would work."""
+    from usrstore.verbs.doctor import doctor as verb
+    from usrstore.verbs.doctor import healthy
+
+    del check_base_dir  # it is always looked at
+    root = _root()
+    profile = links.find_profile(root, name)
+    checks = verb(root, make_who(root), profile, lambda: links.connect(profile))
+    well = healthy(checks)
+    if as_json:
+        print_json({"remote": name, "healthy": well, "checks": [c._asdict() for c in checks]})
+        return 0 if well else 1
+    marks = {True: "ok", False: "FAILED", None: "warning"}
+    for check in checks:
+        first, *rest = check.detail.splitlines() or [""]
+        click.echo(f"{check.name:<17} {marks[check.ok]:<8} {first}")
+        for text in rest:
+            click.echo(f"{'':<26} {text}")
+        if check.remedy and check.ok is not True:
+            click.echo(f"{'':<17} → {check.remedy}")
+    click.echo(f"{name}: {'a push would work' if well else 'a push would fail'}")
+    return 0 if well else 1

@@ -1,0 +1,119 @@
+"""The audit as people read it; labels padded to 11, one fact a line."""
+
+from __future__ import annotations
+
+from usrcli.render.text import human_bytes, human_seconds
+from usrstore.objects.ids import ObjectId
+from usrstore.objects.sections import Section
+from usrstore.verbs import audit
+from usrstore.verbs.audit import SyncResult
+
+_SHOWN = 10
+
+
+def line(label: str, text: str) -> str:
+    return f"{label:<11}: {text}"
+
+
+def audit_lines(result: SyncResult) -> list[str]:
+    """The operator's decision summary, in the order that scripts expect."""
+    data = audit.data(result)
+    verify = data["verify"]
+    events, snapshots = data[".events.log"], data["_snapshots"]
+    lines = [
+        f"{result.action.upper()} audit: {result.state}",
+        line("Dataset", data["dataset"]),
+        line(
+            "Verify",
+            f"primary={verify['primary']} sidecars={verify['sidecars']} "
+            f"content_hashes={verify['content_hashes']}",
+        ),
+        line("Primary", _changed(data["primary"]["changed"])),
+        line("meta.md", _changed(data["meta"]["changed"])),
+        line(
+            ".events.log",
+            f"{_changed(events['changed'])} local={events['local']} remote={events['remote']}",
+        ),
+        line(
+            "_snapshots",
+            f"{_changed(snapshots['changed'])} remote_count={snapshots['remote_count']} "
+            f"newer_than_local={snapshots['newer_than_local']}",
+        ),
+    ]
+    lines += [_inventory(data, name) for name in ("_derived", "_auxiliary")]
+    lines.append(line("Manifest", _manifest(result)))
+    if result.state == "TRANSFERRED":
+        moved = result.moved
+        wire = (
+            f"{human_bytes(moved.sent)} sent, {human_bytes(moved.received)} received, "
+            if moved.round_trips
+            else ""
+        )
+        lines.append(
+            line(
+                "Moved",
+                f"{wire}{human_bytes(moved.payload)} of "
+                f"{human_bytes(sum(e.size for e in _target(result).values()))} "
+                f"in {human_seconds(moved.seconds)}",
+            )
+        )
+        lines.append(line("Resumed", human_bytes(moved.resumed)))
+    return lines
+
+
+def _target(result: SyncResult):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    return result.meeting.local if result.action == "push" else result.meeting.there
+
+
+def _changed(changed: bool) -> str:
+    return "changed" if changed else "unchanged"
+
+
+def _inventory(data: dict, name: str) -> str:  # type: ignore[type-arg]
+    rows = data[name]
+    return line(
+        name,
+        f"{_changed(rows['changed'])} local_files={rows['local_files']} "
+        f"remote_files={rows['remote_files']} local_only={len(rows['local_only'])} "
+        f"remote_only={len(rows['remote_only'])} differ={len(rows['differ'])}",
+    )
+
+
+def _manifest(result: SyncResult) -> str:
+    met, verdict = result.meeting, result.verdict
+
+    def short(oid: ObjectId | None) -> str:
+        return oid.short if oid else "none"
+
+    text = f"local={short(met.head)} remote={short(met.answer.head)}"
+    if result.manifest and result.state == "TRANSFERRED":
+        text += f" now={short(result.manifest)}"
+    if verdict is not None:
+        signer = verdict.key.fingerprint if verdict.key else "nobody"
+        text += f" signer={signer} signature={verdict.status}"
+    return text
+
+
+def change_lines(result: SyncResult) -> list[str]:
+    """Which files differ, the first ten of each kind, so that nobody has to guess."""
+    lines = []
+    words = {"local_only": "only here", "remote_only": "only there", "differ": "differs"}
+    for section in Section:
+        delta = result.meeting.comparison.sections[section]
+        for kind, word in words.items():
+            paths = getattr(delta, kind)
+            lines += [f"  {word:<10} {path}" for path in paths[:_SHOWN]]
+            if len(paths) > _SHOWN:
+                lines.append(f"  {word:<10} … and {len(paths) - _SHOWN} more in {section.label}")
+    return lines
+
+
+def policy_warnings(policy: tuple[str, ...]) -> list[str]:
+    return [
+        f"warning: {name} is in force; the manifest, the operation log and this audit record it"
+        for name in policy
+    ]
+
+
+def status_line(result: SyncResult) -> str:
+    return line("Status", "CHANGES" if result.changed else "up-to-date")

@@ -1,0 +1,389 @@
+"""diff, pull, push, fetch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import click
+
+from usrcli.context import find_root, infer_dataset, make_who, parse_seconds, print_json
+from usrcli.links import peer_of
+from usrcli.render import audit as rendering
+from usrcli.render.progress import reporter
+from usrstore.errors import UsrError
+from usrstore.objects.names import DatasetId
+from usrstore.objects.sections import Section
+from usrstore.remote.peer import Checks, Peer
+from usrstore.root import Root
+from usrstore.trust.policy import Mode
+from usrstore.verbs import audit, believing
+from usrstore.verbs.audit import SyncResult
+from usrstore.verbs.meeting import Meeting
+from usrstore.verbs.options import ALL_SECTIONS, Options
+from usrstore.verbs.site import Site
+
+VerifyMode = Literal["hash", "auto", "size", "parquet"]
+Command = Callable[..., Any]
+
+
+def _options(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    def apply(command: Command) -> Command:
+        for decorate in reversed(decorators):
+            command = decorate(command)
+        return command
+
+    return apply
+
+
+shared = _options(
+    click.option(
+        "--verify",
+        type=click.Choice(["hash", "auto", "size", "parquet"]),
+        default="hash",
+        show_default=True,
+        help="How the primary is verified, beyond the hashes of all that travels.",
+    ),
+    click.option("--audit-json-out", metavar="PATH", help="Also write the audit as JSON."),
+    click.option("--json", "as_json", is_flag=True, help="Print the audit as JSON."),
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice(["auto", "rich", "plain", "json"]),
+        default="auto",
+        help="`json` is --json.",
+    ),
+    click.option("--primary-only", is_flag=True, help="Only records.parquet moves."),
+    click.option("--skip-snapshots", is_flag=True, help="All but _snapshots/ moves."),
+    click.option("--dry-run", is_flag=True, help="Say what would happen."),
+    click.option("-y", "--yes", is_flag=True, help="Do not ask."),
+    click.option(
+        "--lock-timeout", type=float, metavar="S", help="How long to wait for other programs [30]."
+    ),
+    click.option(
+        "--trust",
+        type=click.Choice(["strict", "tofu", "none"]),
+        help="Which signatures to believe [.usr/config, else tofu].",
+    ),
+    click.option(
+        "--accept-rollback", is_flag=True, help="Believe a remote that went back or was remade."
+    ),
+    click.option(
+        "--progress",
+        type=click.Choice(["auto", "json", "none"]),
+        default="auto",
+        help="How progress is shown.",
+    ),
+)
+
+transfer = _options(
+    click.option(
+        "--verify-sidecars/--no-verify-sidecars",
+        default=None,
+        help="Verify the inventory of everything beside the primary [on].",
+    ),
+    click.option(
+        "--verify-derived-hashes/--no-verify-derived-hashes",
+        default=None,
+        help="Verify the content of sidecars as well [on].",
+    ),
+    click.option(
+        "--force-with-lease",
+        is_flag=True,
+        help="Overwrite what diverged, if it is still what was compared; it is kept first.",
+    ),
+)
+
+
+class Request:
+    """What the options of one sync command add up to."""
+
+    def __init__(self, **values: Any) -> None:
+        self.values = values
+        self.as_json = bool(values["as_json"]) or values["form"] == "json"
+        self.seen: Meeting | None = None
+
+    def options(self, root: Root) -> Options:
+        """Raises: click.UsageError for options that contradict one another."""
+        values = self.values
+        sidecars = values.get("verify_sidecars")
+        hashes = values.get("verify_derived_hashes")
+        partial = values["primary_only"] or values["skip_snapshots"]
+        transfers = "verify_sidecars" in values
+        if transfers and partial and sidecars is not False:
+            name = "--primary-only" if values["primary_only"] else "--skip-snapshots"
+            raise click.UsageError(
+                f"{name} leaves sidecars out, so they cannot be verified: "
+                "add --no-verify-sidecars, which is recorded"
+            )
+        if sidecars is False and hashes:
+            raise click.UsageError("--verify-derived-hashes needs --verify-sidecars")
+        sections = ALL_SECTIONS
+        if values["primary_only"]:
+            sections = frozenset({Section.PRIMARY})
+        elif values["skip_snapshots"]:
+            sections = ALL_SECTIONS - {Section.SNAPSHOTS}
+        return Options(
+            checks=Checks(values["verify"], sidecars is not False, hashes is not False),
+            trust=believing.mode_of(root, values["trust"]),
+            sections=sections if transfers else ALL_SECTIONS,
+            dry_run=values["dry_run"],
+            force=bool(values.get("force_with_lease")),
+            strict_bootstrap_id=bool(values.get("strict_bootstrap_id")),
+            accept_rollback=values["accept_rollback"],
+        )
+
+    def note(self, met: Meeting) -> None:
+        self.seen = met
+
+    def agree(self, met: Meeting) -> bool:
+        """Show the plan and ask; Enter is yes, and no answer at all is no."""
+        if self.values["yes"]:
+            return True
+        plan = SyncResult("diff", "DIFF-ONLY", met, Checks())
+        for text in (*rendering.audit_lines(plan)[1:], *rendering.change_lines(plan)):
+            click.echo(text, err=self.as_json)
+        click.echo("Changes detected. Proceed with overwrite?", err=self.as_json)
+        click.echo("[Enter = Yes / n = No] : ", nl=False, err=self.as_json)
+        answer = sys.stdin.readline()
+        if not answer:
+            click.echo("no answer: nothing was changed (-y goes on without asking)", err=True)
+            return False
+        return answer.strip().lower() in ("", "y", "yes")
+
+
+@contextlib.contextmanager
+def _refusal(
+    request: Request, action: audit.Action, dataset: str, checks: Checks
+) -> Iterator[None]:
+    """A failed run writes its audit, too."""
+    try:
+        yield
+    except UsrError as exc:
+        from usrcli.main import exit_status
+
+        error = {
+            "code": exc.code,
+            "message": exc.message,
+            "hint": exc.hint,
+            "exit": exit_status(exc),
+        }
+        if request.seen is not None:
+            refused = SyncResult(action, "REFUSED", request.seen, checks)
+            data = audit.data(refused)
+            if not request.as_json:
+                for text in rendering.audit_lines(refused):
+                    click.echo(text)
+        else:
+            data = {"action": action, "transfer_state": "REFUSED", "dataset": dataset}
+        _write_audit(request, {**data, "error": error})
+        raise
+
+
+def _write_audit(request: Request, data: dict[str, Any]) -> None:
+    path = request.values["audit_json_out"]
+    if path is None:
+        return
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump({"usr_output_version": 1, "data": data}, file, separators=(",", ":"))
+            file.write("\n")
+    except OSError as exc:
+        click.echo(f"warning: the audit could not be written to {path}: {exc.strerror}", err=True)
+
+
+def _show(request: Request, result: SyncResult) -> None:
+    data = audit.data(result)
+    _write_audit(request, data)
+    if request.as_json:
+        print_json(data)
+        return
+    for text in rendering.policy_warnings(result.checks.policy):
+        click.echo(text, err=True)
+    for text in rendering.audit_lines(result):
+        click.echo(text)
+
+
+def _site(root: Root, dataset: DatasetId, request: Request) -> Site:
+    seconds = parse_seconds(request.values["lock_timeout"])
+    return Site.open(root, dataset, make_who(root), lock_timeout_s=seconds)
+
+
+Verb = Callable[[Site, Peer, str, Options], SyncResult | None]
+
+
+def _sync(action: Literal["pull", "push"], dataset: str, remote: str, request: Request) -> int:
+    root = find_root()
+    name = DatasetId(infer_dataset(root, dataset))
+    options = request.options(root)
+    progress = reporter(request.values["progress"])
+    if action == "pull":
+        from usrstore.verbs.pull import pull as verb
+    else:
+        from usrstore.verbs.push import push as verb
+    from usrstore.verbs.recover import recover
+
+    with _refusal(request, action, name, options.checks):
+        site = _site(root, name, request)
+        if root.has_store:
+            recover(root, site.who, only=name)
+        with peer_of(root, remote) as peer:
+            try:
+                result = verb(
+                    site,
+                    peer,
+                    remote,
+                    options,
+                    agree=request.agree,
+                    on_meeting=request.note,
+                    emit=progress,
+                )
+            finally:
+                progress.done()
+    if result is None:
+        return 130
+    if not request.as_json:
+        if not result.changed:
+            click.echo("Already up to date.")
+        elif result.state == "NO-OP":
+            click.echo("Nothing to pull: this side is ahead." if action == "pull" else "")
+        for text in rendering.change_lines(result) if result.state == "DRY-RUN" else ():
+            click.echo(text)
+    _show(request, result)
+    if result.state != "DRY-RUN" and not request.as_json:
+        click.echo(f"{action.capitalize()} complete.")
+    return 0
+
+
+@click.command(short_help="Take a remote's state, whole and verified")
+@click.argument("dataset")
+@click.argument("remote")
+@shared
+@transfer
+@click.option(
+    "--strict-bootstrap-id",
+    is_flag=True,
+    envvar="USR_SYNC_STRICT_BOOTSTRAP_ID",
+    help="A first pull needs the whole id, namespace/name.",
+)
+def pull(dataset: str, remote: str, **values: Any) -> int:
+    """Make DATASET here what it is at REMOTE, or leave everything as it was.
+
+    Everything is verified before anything is promoted. A pull that was interrupted goes on
+    where it stopped. If both sides changed, nothing is chosen: the command says what changed
+    where.
+    """
+    return _sync("pull", dataset, remote, Request(**values))
+
+
+@click.command(short_help="Give a remote our state, whole and verified")
+@click.argument("dataset")
+@click.argument("remote")
+@shared
+@transfer
+def push(dataset: str, remote: str, **values: Any) -> int:
+    """Make DATASET at REMOTE what it is here, or leave everything there as it was.
+
+    The remote receives, verifies the whole tree, and only then swaps its folder and refs.
+    """
+    return _sync("push", dataset, remote, Request(**values))
+
+
+@click.command(short_help="Compare a dataset with a remote, its last state, or two states")
+@click.argument("this")
+@click.argument("other", required=False)
+@shared
+@click.option("--name-status", is_flag=True, help="One line a file: A, M or D, and its path.")
+@click.option("--stat", is_flag=True, help="Sizes of what changed, by section.")
+@click.option("--porcelain", is_flag=True, help="As --name-status, in a form that never changes.")
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if there are differences.")
+def diff(this: str, other: str | None, **values: Any) -> int:
+    r"""Compare THIS with OTHER, by content. Nothing is written anywhere but our stat cache.
+
+    \b
+    usr diff DATASET REMOTE   the folder here with the folder at the remote
+    usr diff DATASET          the folder with its last state
+    usr diff REV REV          two states
+    """
+    from usrcli import compare
+    from usrcli.context import remotes_path
+    from usrstore.remote import profiles
+
+    root = find_root()
+    request = Request(**values)
+    if other is None or other not in profiles.load(remotes_path(root)):
+        if other is not None and not compare.is_revision(root, other):
+            profiles.find(remotes_path(root), other)  # says that there is no such remote
+        return compare.local_diff(root, this, other, request.values, as_json=request.as_json)
+    name = DatasetId(infer_dataset(root, this))
+    options = request.options(root)
+    progress = reporter(request.values["progress"])
+    from usrstore.verbs.diff import diff as verb
+
+    with _refusal(request, "diff", name, options.checks), peer_of(root, other) as peer:
+        try:
+            result = verb(
+                _site(root, name, request),
+                peer,
+                other,
+                checks=options.checks,
+                accept_rollback=options.accept_rollback,
+                emit=progress,
+            )
+        finally:
+            progress.done()
+    listed = values["name_status"] or values["porcelain"]
+    if listed:
+        _write_audit(request, audit.data(result))
+        compare.print_name_status(result.meeting.comparison)
+    elif values["stat"]:
+        compare.print_stat(result.meeting.comparison, result.meeting.local, result.meeting.there)
+    else:
+        _show(request, result)
+        if not request.as_json:
+            for text in rendering.change_lines(result):
+                click.echo(text)
+            click.echo(rendering.status_line(result))
+    return 1 if values["exit_code"] and result.changed else 0
+
+
+@click.command(short_help="Bring a remote's state into the store only")
+@click.argument("dataset")
+@click.argument("remote")
+@click.option("--trust", type=click.Choice(["strict", "tofu", "none"]))
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def fetch(dataset: str, remote: str, trust: Mode | None, as_json: bool) -> int:
+    """Bring the state of DATASET at REMOTE into the store, kept; the folder is not touched.
+
+    Look at it with `usr show REMOTE/DATASET`, take it with `usr checkout`.
+    """
+    from usrstore.verbs.fetch import fetch as verb
+
+    root = find_root()
+    name = DatasetId(infer_dataset(root, dataset))
+    progress = reporter("auto")
+    with peer_of(root, remote) as peer:
+        try:
+            site = Site.open(root, name, make_who(root))
+            result = verb(site, peer, remote, mode=believing.mode_of(root, trust), emit=progress)
+        finally:
+            progress.done()
+    if as_json:
+        print_json(
+            {
+                "dataset": name,
+                "remote": remote,
+                "manifest": result.manifest.hex(),
+                "fresh": result.fresh,
+                "payload": result.payload,
+            }
+        )
+    else:
+        word = "new" if result.fresh else "as before"
+        click.echo(f"{remote}/{name} {result.manifest.short} ({word})")
+    return 0
