@@ -31,17 +31,36 @@ def _sorted(value: Any) -> Any:
     return value
 
 
-def decode(data: bytes | memoryview, *, limit: int = MAX_OBJECT_BYTES) -> Any:
+def decode(
+    data: bytes | memoryview, *, limit: int = MAX_OBJECT_BYTES, longest: int | None = None
+) -> Any:
     """Bytes to plain values; lists come back as lists, maps with string keys only.
 
+    Args:
+        data: one whole msgpack value.
+        limit: the most bytes it may have.
+        longest: the most items that a list or a map in it may have.
+
     Raises:
-        DecodeError: for anything that is not one whole msgpack value within `limit`.
+        DecodeError: for anything else.
     """
     if len(data) > limit:
         raise DecodeError(f"an object of {len(data)} bytes is over the limit of {limit}")
+    most = len(data) if longest is None else longest
     try:
-        # Every length inside is bounded by len(data) by msgpack itself, before it allocates.
-        return msgpack.unpackb(data, raw=False, strict_map_key=True, use_list=True)
+        # A first pass that builds nothing: lists nested in lists, each of which claims more
+        # items than there are bytes, end here, before room is made for any of them.
+        scanner = msgpack.Unpacker(max_buffer_size=len(data))
+        scanner.feed(data)
+        scanner.skip()
+        return msgpack.unpackb(
+            data,
+            raw=False,
+            strict_map_key=True,
+            use_list=True,
+            max_array_len=most,
+            max_map_len=most,
+        )
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as exc:
         raise DecodeError(f"not a msgpack value: {exc}") from exc
 
@@ -122,6 +141,19 @@ def sequence(value: Any, what: str, *, most: int) -> list[Any]:
     if not isinstance(value, list) or len(value) > most:
         raise DecodeError(f"{what} is not a list of at most {most} items")
     return value
+
+
+def refused(value: Any, what: str) -> DecodeError:
+    """The error for a value that is no `what` of this format; a later format is named ([F-8])."""
+    version = value.get("format") if isinstance(value, dict) else None
+    if isinstance(value, list) and value:
+        version = value[0]
+    if isinstance(version, int) and version > FORMAT:
+        return DecodeError(
+            f"a {what} of format {version}; this program reads format {FORMAT}",
+            hint="a later version wrote it: upgrade usrstore",
+        )
+    return DecodeError(f"not a {what} of format {FORMAT}")
 
 
 def same(value: T, encoded: bytes, original: bytes | memoryview, what: str) -> T:

@@ -26,8 +26,9 @@ _PIPE_BYTES = 1 << 20
 
 
 def ssh_arguments(profile: Profile, environment: Mapping[str, str]) -> list[str]:
-    """The ssh command up to and including the host."""
-    arguments = ["ssh", "-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}"]
+    """The ssh command up to and including the host; USR_SSH_COMMAND names another program."""
+    program = shlex.split(environment.get("USR_SSH_COMMAND") or "ssh")
+    arguments = [*program, "-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}"]
     arguments += ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8"]
     if profile.batch_mode:
         arguments += ["-o", "BatchMode=yes"]

@@ -14,6 +14,7 @@ from usrstore.objects.tree import Listing
 from usrstore.odb import reach
 from usrstore.remote.peer import Checks
 from usrstore.verbs import commit
+from usrstore.verbs.history import Keeping
 from usrstore.verbs.receiving import Receiving
 from usrstore.verbs.site import Site
 from usrstore.worktree.capture import Capture
@@ -101,12 +102,13 @@ def _only(before: Listing, after: Listing, paths: Sequence[str]) -> Listing:
 
 
 def _save(site: Site, found: Capture | None, emit: Emit) -> ManifestId | None:
-    """Keep what the folder holds, unless a state that is kept has it."""
+    """Keep what the folder holds, unless packs have it: its bytes may be nowhere else."""
     if found is None:
         return None
-    before = site.head()
-    own = Site.open(site.root, site.dataset, site.who, lock_timeout_s=site.lock_timeout_s)
-    known = {manifest.tree for manifest in site.ancestry(before).values()}
-    if found.tree in known:
+    head = site.head()
+    known = {manifest.tree for manifest in site.ancestry(head).values()}
+    if found.tree in known and Keeping(site.root).has_all(found.listing):
         return None
-    return commit.commit(own, message="kept before a checkout", emit=emit).manifest
+    own = Site.open(site.root, site.dataset, site.who, lock_timeout_s=site.lock_timeout_s)
+    result = commit.commit(own, message="kept before a checkout", emit=emit)
+    return result.manifest if result.created else None

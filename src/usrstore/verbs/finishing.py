@@ -49,7 +49,7 @@ def commit(root: Root, who: Who, journal: Journal) -> None:
         manifest = reach.manifest(root.database.get, ManifestId(head.new))
         merged = check_registry(root, manifest, root.database.get)
         if merged is not None:
-            durable.replace(root.registry_path, merged)
+            _install(root, merged)
     refs = root.states.refs()
     left = {
         name: change
@@ -61,7 +61,7 @@ def commit(root: Root, who: Who, journal: Journal) -> None:
         root.states.advance(left, act)
     except Exception:
         if merged is not None:
-            _put_back(root.registry_path, before)
+            _put_back(root, before)
         raise
 
 
@@ -74,8 +74,22 @@ def _has_moved(get: Get, now: ObjectId | None, change: Change) -> bool:
     return ManifestId(change.new) in dict(reach.ancestry(get, ManifestId(now)))
 
 
-def _put_back(path: str, before: bytes | None) -> None:
+def _install(root: Root, data: bytes) -> None:
+    """Replace the registry from inside the store: a crash leaves nothing among the datasets."""
+    scratch = durable.temporary(root.store)
+    try:
+        with durable.Spool.create(scratch) as spool:
+            spool.write(data)
+            spool.sync()
+        durable.rename(scratch, root.registry_path)
+    except BaseException:
+        durable.remove(scratch)
+        raise
+    durable.sync_folder(root.path)
+
+
+def _put_back(root: Root, before: bytes | None) -> None:
     if before is None:
-        durable.remove(path)
+        durable.remove(root.registry_path)
     else:
-        durable.replace(path, before)
+        _install(root, before)

@@ -8,13 +8,12 @@ from typing import NamedTuple
 from usrstore.errors import UsrError
 from usrstore.objects.ids import Kind, ManifestId, ObjectId
 from usrstore.objects.manifest import Manifest, Signed, Tag
-from usrstore.objects.names import DatasetId, RefName
+from usrstore.objects.names import RefName
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.odb import reach
 from usrstore.root import Root, Who
 from usrstore.trust.policy import judge
 from usrstore.verbs import believing
-from usrstore.verbs.history import Keeping
 from usrstore.verbs.site import Site
 
 
@@ -136,28 +135,24 @@ def _signature(
 
 
 def _folders(root: Root, who: Who, emit: Emit) -> Iterator[Finding]:
-    """Every folder read anew, without the stat cache: a light head must be all there."""
-    keeping = Keeping(root)
+    """Every folder read anew: a file whose stamp is unchanged must hold the bytes it held."""
     for dataset in root.datasets():
-        site = Site.open(root, DatasetId(dataset), who)
+        site = Site.open(root, dataset, who)
         try:
-            head = site.head()
-            found = site.capture(record=False, trusting=False, emit=emit)
-            if head is None:
-                continue
-            manifest = site.manifest(head)
-            listing = reach.listing(site.overlay.get, manifest.tree)
+            trusted = site.capture(record=False)
+            read = site.capture(record=False, trusting=False, emit=emit)
         except UsrError as exc:
             yield Finding(exc.code, dataset, exc.message, exc.hint or _REFETCH)
             continue
-        here = {entry.content for entry in found.listing.values()}
-        for path, entry in listing.items():
-            if entry.content not in here and not keeping.has(entry):
+        for path, entry in read.listing.items():
+            before = trusted.listing.get(path)
+            if before is None or trusted.stamps[path] != read.stamps[path]:
+                continue
+            if before.content != entry.content:
                 yield Finding(
-                    "bytes-gone",
+                    "file-damaged",
                     f"{dataset}:{path}",
-                    f"the head {head.short} needs {path}, which the folder no longer holds and "
-                    "no pack keeps",
-                    f"usr commit {dataset} records the folder as it is now; a remote may still "
-                    "have the old file",
+                    f"expected hash {before.content.short}, found {entry.content.short}, though "
+                    "nobody wrote to it: the disk or a raw write changed its bytes",
+                    f"usr checkout {dataset} -- {path}, or pull it from a remote",
                 )

@@ -17,6 +17,8 @@ from usrstore.worktree import journal as journals
 from usrstore.worktree.journal import Journal, Mark, Op
 from usrstore.worktree.scan import Stamp
 
+_OLD = "old"
+
 
 def plan_ops(
     folder: str,
@@ -215,7 +217,9 @@ def _made_parent(path: str) -> str:
 
 def _finish(store: str, journal_path: str, journal: Journal) -> None:
     journals.remove(journal_path)
-    durable.remove_tree(os.path.dirname(os.path.join(store, journal.stage)))
+    home = os.path.dirname(os.path.join(store, journal.stage))
+    clear(home)
+    durable.remove_tree(home)
 
 
 def leftovers(home: str) -> list[str]:
@@ -232,7 +236,10 @@ def leftovers(home: str) -> list[str]:
 def clear(home: str) -> None:
     """Remove the stages of promotions that had ended when they were cut off: no journal is left."""
     for stage in leftovers(home):
-        durable.remove_tree(stage)
+        for name in os.listdir(stage):
+            if name != _OLD:
+                durable.remove(os.path.join(stage, name))
+        durable.remove_tree(stage)  # the old files last: they tell what this was
 
 
 def _drop_empty(folder: str, removed: list[str]) -> None:
@@ -255,7 +262,7 @@ def _staged(stage: str, number: int) -> str:
 
 
 def _trash(stage: str) -> str:
-    return os.path.join(stage, "old")
+    return os.path.join(stage, _OLD)
 
 
 def _kept(stage: str, number: int) -> str:
