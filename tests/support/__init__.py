@@ -1,0 +1,1 @@
+"""What the tests share: keys and people, datasets as dicts, pairs of roots, faults."""

@@ -1,0 +1,90 @@
+"""Faults at counted calls: crash before or after the k-th change to the disk, or fail it."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from usrstore.odb import durable
+
+CRASHED = 137
+FINISHED = 0
+FAILED = 99
+
+
+@dataclass
+class Counter:
+    """Counts changes below `within`; what happens at which call is up to the others."""
+
+    within: str = ""
+    calls: list[tuple[str, str]] = field(default_factory=list)
+
+    def __call__(self, when, op, path):
+        if path.startswith(self.within):
+            if when == "before":
+                self.calls.append((op, path))
+            self.at(when, len(self.calls), op, path)
+
+    def at(self, when, number, op, path):
+        """Call number `number` (from 1) is about to happen, or has just happened."""
+
+
+@dataclass
+class Crash(Counter):
+    """Die without a word, as SIGKILL does: before one call, after it, or half-way through a write."""
+
+    when: str = "before"
+    number: int = 1
+
+    def at(self, when, number, op, path):
+        if (when, number) == (self.when, self.number):
+            os._exit(CRASHED)
+        if (when, number, self.when) == ("before", self.number, "torn"):
+            os.pwrite = _write_half
+
+
+def _write_half(fd, data, offset, write=os.pwrite):
+    write(fd, data[: len(data) // 2], offset)
+    os._exit(CRASHED)
+
+
+@dataclass
+class Fail(Counter):
+    """One call fails with an errno, or every call from one on."""
+
+    errno: int = 5
+    number: int = 1
+    forever: bool = False
+    spared: tuple[str, ...] = ()
+
+    def at(self, when, number, op, path):
+        due = number >= self.number if self.forever else number == self.number
+        if when == "before" and due and op not in self.spared:
+            raise OSError(self.errno, os.strerror(self.errno))
+
+
+def count_calls(act, *, within="") -> list[tuple[str, str]]:
+    """The changes that `act` makes below a folder."""
+    counter = Counter(within=str(within))
+    with durable.tapped(counter):
+        act()
+    return counter.calls
+
+
+def in_child(act, *, tap=None, log: Path) -> int:
+    """Run `act` in a forked process; gives how it ended."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            if tap is None:
+                act()
+            else:
+                with durable.tapped(tap):
+                    act()
+        except BaseException:
+            log.write_text(traceback.format_exc())
+            os._exit(FAILED)
+        os._exit(FINISHED)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
