@@ -22,7 +22,7 @@ MAGIC = b"\0usr-serve\0"
 MAX_MESSAGE_BYTES = 64 << 20
 MAX_DATA_BYTES = 17 << 20
 BATCH_BYTES = 1 << 20
-_HEAD = struct.Struct(">Ic")
+FRAME_HEAD = struct.Struct(">Ic")
 _U32 = struct.Struct(">I")
 
 
@@ -62,13 +62,7 @@ class Wire:
         kind, body = self._read(MAX_MESSAGE_BYTES)
         if kind != b"M":
             raise ProtocolError(f"a frame of type {kind!r} where a message belongs")
-        try:
-            value = codec.decode(body, limit=MAX_MESSAGE_BYTES)
-        except DecodeError as exc:
-            raise ProtocolError(f"a message that cannot be read: {exc.message}") from exc
-        if not isinstance(value, dict):
-            raise ProtocolError("a message that is no map")
-        return value
+        return _message(body)
 
     def send_objects(self, records: Iterable[Record]) -> None:
         """A run of objects, gathered into frames of about 1 MiB."""
@@ -88,8 +82,7 @@ class Wire:
         self._channel.flush()
 
     def _objects(self, rows: list[list[object]], parts: list[bytes | memoryview]) -> None:
-        head = codec.encode(rows)
-        self._frame(b"D", _U32.pack(len(head)), head, *parts)
+        self._frame(b"D", encode_object_heads(rows), *parts)
 
     def receive_objects(
         self, *, on_message: Callable[[dict[str, Any]], None] | None = None
@@ -106,8 +99,8 @@ class Wire:
             if kind == b"E":
                 return
             if kind == b"M" and on_message is not None:
-                on_message(codec.decode(body))
-                continue
+                on_message(_message(body))
+                raise ProtocolError("a message inside a run of objects")
             if kind != b"D" or len(body) > MAX_DATA_BYTES:
                 raise ProtocolError(f"a frame of type {kind!r} inside a run of objects")
             total += len(body)
@@ -116,25 +109,32 @@ class Wire:
                     f"more than the {self._max_data} bytes that this end accepts",
                     hint="raise --max-bytes at the serving end",
                 )
-            yield from _split(body)
+            yield from decode_objects(body)
 
     def _frame(self, kind: bytes, *parts: bytes | memoryview) -> None:
         size = sum(map(len, parts))
-        self._channel.write(_HEAD.pack(size, kind))
+        self._channel.write(FRAME_HEAD.pack(size, kind))
         for part in parts:
             self._channel.write(part)
-        self.sent += _HEAD.size + size
+        self.sent += FRAME_HEAD.size + size
 
     def _read(self, limit: int) -> tuple[bytes, bytes]:
-        size, kind = _HEAD.unpack(self._channel.read(_HEAD.size))
+        size, kind = FRAME_HEAD.unpack(self._channel.read(FRAME_HEAD.size))
         if size > limit:
             raise ProtocolError(f"a frame of {size} bytes; at most {limit} are allowed")
         body = self._channel.read(size)
-        self.received += _HEAD.size + size
+        self.received += FRAME_HEAD.size + size
         return kind, body
 
 
-def _split(body: bytes) -> Iterator[Record]:
+def encode_object_heads(rows: list[list[object]]) -> bytes:
+    """How a D frame begins: what is in it, before the bytes themselves."""
+    head = codec.encode(rows)
+    return _U32.pack(len(head)) + head
+
+
+def decode_objects(body: bytes) -> Iterator[Record]:
+    """The objects of a D frame. Raises: ProtocolError."""
     try:
         (length,) = _U32.unpack_from(body)
         rows = codec.decode(memoryview(body)[4 : 4 + length])

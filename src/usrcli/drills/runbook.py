@@ -1,0 +1,276 @@
+"""The drills: what is done, and what must then hold. Each contract is checked, none assumed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from usrcli.drills import dataset as data
+from usrcli.drills.stage import Run, Stage, fingerprint, read_audit
+
+VERIFY = ("--verify", "parquet")
+STRICT = (*VERIFY, "--verify-sidecars")
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """One expectation and whether it held; `ok` None: not tried here, and why."""
+
+    drill: str
+    name: str
+    ok: bool | None
+    why: str = ""
+
+
+@dataclass(slots=True)
+class Runbook:
+    """Plays the drills on a stage, in order.
+
+    Attributes:
+        stage: where.
+        dataset: its id.
+        tell: called with each contract as soon as it is known.
+    """
+
+    stage: Stage
+    dataset: str
+    tell: Callable[[Contract], None]
+    contracts: list[Contract] = field(default_factory=list)
+    _audits: int = 0
+
+    # ── what every step uses ────────────────────────────────────────────────────────────
+    def expect(self, drill: str, name: str, ok: bool | None, why: str = "") -> None:
+        contract = Contract(drill, name, ok, "" if ok else why)
+        self.contracts.append(contract)
+        self.tell(contract)
+
+    @property
+    def local(self) -> str:
+        return os.path.join(self.stage.local_root, self.dataset)
+
+    @property
+    def remote(self) -> str | None:
+        root = self.stage.remote_root
+        return None if root is None else os.path.join(root, self.dataset)
+
+    def sync(
+        self, verb: str, *options: str, fault: str | None = None
+    ) -> tuple[Run, dict[str, object]]:
+        """Pull or push with the runbook's options; gives the run and its audit."""
+        self._audits += 1
+        path = self.stage.audit(f"{self._audits:03d}-{verb}")
+        run = self.stage.usr(
+            verb, self.dataset, self.stage.remote, "-y", *STRICT, "--audit-json-out", path,
+            *options, fault=fault,
+        )  # fmt: skip
+        return run, read_audit(path)
+
+    def diff(self) -> Run:
+        return self.stage.usr("diff", self.dataset, self.stage.remote, *VERIFY)
+
+    def play(self) -> bool:
+        """All of it; whether every contract held."""
+        self.chained_loop()
+        self.drill_1()
+        self.drill_2()
+        return all(contract.ok is not False for contract in self.contracts)
+
+    # ── the chained loop ────────────────────────────────────────────────────────────────
+    def chained_loop(self) -> None:
+        name = "loop"
+        run = self.stage.usr("remotes", "doctor", "--remote", self.stage.remote)
+        self.expect(name, "doctor: every precondition holds", run.status == 0, run.out + run.err)
+        run = self.diff()
+        changes = run.status == 0 and run.last_line == "Status     : CHANGES"
+        self.expect(name, "diff: sees what only the remote has", changes, run.err or run.out)
+        run, audit = self.sync("pull")
+        moved = run.status == 0 and audit.get("transfer_state") == "TRANSFERRED"
+        self.expect(name, "pull: the first pull transfers everything", moved, run.err)
+        self.expect(
+            name,
+            "pull: an empty root becomes a working root (registry and state)",
+            os.path.isfile(os.path.join(self.stage.local_root, "registry.yaml"))
+            and self.stage.usr("status", self.dataset, "--exit-code").status == 0,
+        )
+        self._equal(name, "pull: both folders are equal byte for byte")
+        data.write_back(self.local, seed=11)
+        run = self.diff()
+        self.expect(
+            name,
+            "diff: sees the local write-back",
+            run.last_line == "Status     : CHANGES" and "part-" in run.out,
+            run.err or run.out,
+        )
+        run, audit = self.sync("push")
+        moved = run.status == 0 and audit.get("transfer_state") == "TRANSFERRED"
+        self.expect(name, "push: the write-back reaches the remote", moved, run.err)
+        self._equal(name, "push: both folders are equal byte for byte")
+        run = self.diff()
+        good = run.status == 0 and run.last_line == "Status     : up-to-date"
+        self.expect(name, "diff: ends with up-to-date", good, run.err or run.out)
+        run, audit = self.sync("pull")
+        still = run.status == 0 and audit.get("transfer_state") == "NO-OP"
+        self.expect(name, "pull: with nothing to do is a NO-OP", still, run.err)
+
+    def _equal(self, drill: str, name: str) -> None:
+        if self.remote is None:
+            run = self.diff()
+            self.expect(drill, name, run.last_line == "Status     : up-to-date", run.err)
+            return
+        here, there = fingerprint(self.local), fingerprint(self.remote)
+        differ = sorted(
+            path for path in here.keys() | there.keys() if here.get(path) != there.get(path)
+        )
+        self.expect(drill, name, here == there, f"these differ: {', '.join(differ[:5])}")
+
+    # ── drill 1: pull ───────────────────────────────────────────────────────────────────
+    def drill_1(self) -> None:
+        """Pull must fail when the payload is not what the remote's inventory says."""
+        name = "drill 1"
+        if not self._remote_work(name):
+            return
+        for fault, words in (
+            ("drop:down", "post-pull-sidecars"),
+            ("truncate:down", "post-pull-sidecars"),
+            ("flip:down", "post-pull-sidecars"),
+            ("rename:down", ""),
+        ):
+            self._refused(name, "pull", fault, words)
+        if self.remote is not None:
+            self._changing(name, "pull")
+        self._mends(name, "pull")
+        self._primary(name, "pull")
+
+    def _remote_work(self, name: str) -> bool:
+        """Something new at the remote, by its own tools."""
+        if self.remote is not None:
+            data.write_back(self.remote, seed=21)
+            return True
+        self.expect(name, "pull faults", None, "the remote's folder is not on this machine")
+        return False
+
+    # ── drill 2: push ───────────────────────────────────────────────────────────────────
+    def drill_2(self) -> None:
+        """Push must fail when the remote would not hold what we have."""
+        name = "drill 2"
+        data.write_back(self.local, seed=31)
+        for fault, words in (
+            ("drop:up", "post-push-sidecars"),
+            ("truncate:up", "post-push-sidecars"),
+            ("flip:up", "post-push-sidecars"),
+            ("rename:up", ""),
+            ("cut:up", ""),
+        ):
+            self._refused(name, "push", fault, words)
+        if self.remote is not None:
+            self._changing(name, "push")
+        self._mends(name, "push")
+        self._primary(name, "push")
+        run = self.diff()
+        good = run.status == 0 and run.last_line == "Status     : up-to-date"
+        self.expect(name, "diff: ends with up-to-date", good, run.err or run.out)
+
+    # ── the contracts that both drills share ────────────────────────────────────────────
+    def _refused(self, drill: str, verb: str, fault: str, words: str) -> None:
+        """A fault in transit: an error that says so, and nothing changed on either side."""
+        before = self._everything()
+        run, audit = self.sync(verb, fault=fault)
+        what = fault.partition(":")[0]
+        label = f"{verb}: payload {_PAST[what]} in transit"
+        said = run.status not in (0, 1, 2, 70) and (not words or run.says(words))
+        wanted = f" with a line that begins {words}" if words else ""
+        self.expect(drill, f"{label} fails{wanted}", said, f"exit {run.status}: {run.error}")
+        self.expect(
+            drill,
+            f"{label}: the audit says REFUSED",
+            audit.get("transfer_state") == "REFUSED",
+            str(audit.get("transfer_state")),
+        )
+        self._untouched(drill, label, before)
+
+    def _changing(self, drill: str, verb: str) -> None:
+        """The remote is written while the transfer runs."""
+        assert self.remote is not None
+        local_only = sorted(fingerprint(self.remote))
+        parts = [path for path in local_only if path.startswith("_derived/")]
+        if verb == "pull":  # the file must be one that travels
+            here = fingerprint(self.local)
+            parts = [path for path in parts if path not in here]
+        victim = os.path.join(self.remote, parts[-1])
+        with open(victim, "rb") as file:
+            good = file.read()
+        before = self._refs(), fingerprint(self.local)
+        run, _ = self.sync(verb, fault=f"touch:{victim}")
+        refused = run.status not in (0, 1, 2, 70)
+        self.expect(
+            drill,
+            f"{verb}: a remote that changes under the transfer is never promoted",
+            refused and before == (self._refs(), fingerprint(self.local)),
+            f"exit {run.status}: {run.error}",
+        )
+        with open(victim, "wb") as file:
+            file.write(good)
+
+    def _primary(self, drill: str, verb: str) -> None:
+        """A flipped bit in the primary itself."""
+        side = self.remote if verb == "pull" else self.local
+        if side is None:
+            return
+        data.append_rows(side, 400, seed=41 if verb == "pull" else 42)
+        before = self._everything()
+        run, _ = self.sync(
+            verb, "--skip-snapshots", "--no-verify-sidecars", fault=f"flip:{_way(verb)}"
+        )
+        label = f"{verb}: a flipped bit in the primary"
+        said = run.says(f"post-{verb}-primary")
+        self.expect(
+            drill, f"{label} fails with a line that begins post-{verb}-primary", said,
+            f"exit {run.status}: {run.error}",
+        )  # fmt: skip
+        self._untouched(drill, label, before)
+        self._mends(drill, verb, again="the appended rows")
+
+    def _mends(self, drill: str, verb: str, again: str = "what failed before") -> None:
+        run, audit = self.sync(verb)
+        good = run.status == 0 and audit.get("transfer_state") == "TRANSFERRED"
+        self.expect(drill, f"{verb}: an honest re-run transfers {again}", good, run.err)
+        self._equal(drill, f"{verb}: after it both folders are equal byte for byte")
+
+    def _refs(self) -> str:
+        return self.stage.usr("show-ref").out
+
+    def _everything(self) -> tuple[str, dict[str, str], dict[str, str]]:
+        """Refs and files on both sides."""
+        there = fingerprint(self.remote) if self.remote is not None else {}
+        return self._refs() + self._remote_refs(), fingerprint(self.local), there
+
+    def _remote_refs(self) -> str:
+        root = self.stage.remote_root
+        return "" if root is None else self.stage.usr("show-ref", "--heads", root=root).out
+
+    def _untouched(
+        self, drill: str, label: str, before: tuple[str, dict[str, str], dict[str, str]]
+    ) -> None:
+        after = self._everything()
+        names = ("refs", "local files", "remote files")
+        changed = [n for n, a, b in zip(names, before, after, strict=True) if a != b]
+        self.expect(
+            drill,
+            f"{label}: files and refs on both sides are as before",
+            not changed,
+            f"changed: {', '.join(changed)}",
+        )
+
+
+_PAST = {
+    "drop": "dropped",
+    "truncate": "truncated",
+    "flip": "bit-flipped",
+    "rename": "renamed",
+    "cut": "cut off",
+}
+
+
+def _way(verb: str) -> str:
+    return "down" if verb == "pull" else "up"
