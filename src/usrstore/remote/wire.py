@@ -127,6 +127,16 @@ class Wire:
         return kind, body
 
 
+def _message(body: bytes) -> dict[str, Any]:
+    try:
+        value = codec.decode(body, limit=MAX_MESSAGE_BYTES)
+    except DecodeError as exc:
+        raise ProtocolError(f"a message that cannot be read: {exc.message}") from exc
+    if not isinstance(value, dict):
+        raise ProtocolError("a message that is no map")
+    return value
+
+
 def encode_object_heads(rows: list[list[object]]) -> bytes:
     """How a D frame begins: what is in it, before the bytes themselves."""
     head = codec.encode(rows)
