@@ -22,7 +22,7 @@ from usrstore.trust import policy as trust
 from usrstore.trust.policy import Verified
 from usrstore.verbs import believing, commit
 from usrstore.verbs.audit import Moved, SyncResult
-from usrstore.verbs.meeting import Meeting, meet
+from usrstore.verbs.meeting import Meeting, meet, note_agreement, their_manifest
 from usrstore.verbs.options import Agree, OnMeeting, Options, diverged
 from usrstore.verbs.receiving import Receiving
 from usrstore.verbs.relation import Relation, prefix_hash
@@ -71,7 +71,7 @@ def pull(
         wanted = met.local
     if not _differ(met.local, wanted):
         if not options.dry_run:
-            _note_agreement(met, verified)
+            note_agreement(met, verified)
         return SyncResult("pull", "NO-OP", met, options.checks, met.head, verdict)
     if met.relation is Relation.DIVERGED and not options.force:
         raise diverged(met, "pull")
@@ -81,9 +81,9 @@ def pull(
         return None
     site.root.create_store()
     with site.transfer_lock():
-        if met.found and met.relation is Relation.DIVERGED:
+        if met.found and (met.relation is Relation.DIVERGED or met.judged.guessed):
             own = Site.open(site.root, site.dataset, site.who)  # I5: nothing foreign in it
-            commit.commit(own, message="kept before a forced pull replaced it", emit=emit)
+            commit.commit(own, message="kept before a pull replaced it", emit=emit)
         manifest, taken, resumed = _receive(met, peer, wanted, verified, options, emit)
     if verified:
         believing.remember_pin(site.root, remote, site.dataset, verified)
@@ -113,25 +113,6 @@ def _believe(met: Meeting, options: Options) -> Verified | None:
     return verified
 
 
-def _note_agreement(met: Meeting, verified: Verified | None) -> None:
-    """Both sides are equal: remember where the remote is; a new head only if we had none."""
-    site = met.site
-    theirs = _their_manifest(met, verified)
-    if theirs is None or verified is None or not site.root.has_store:
-        return
-    if met.relation is not Relation.SAME:
-        return
-    refs = site.root.states.refs()
-    tracking = remote_ref(met.remote, site.dataset)
-    changes = {tracking: Change(refs.get(tracking), theirs)}
-    if met.head is None:
-        changes[head_ref(site.dataset)] = Change(None, theirs)
-    site.overlay.flush()
-    site.root.states.advance(changes, site.who.act("agrees with the remote"))
-    believing.remember_pin(site.root, met.remote, site.dataset, verified)
-    believing.remember(site.root, met.remote, site.dataset, met.answer.state, met.answer.head)
-
-
 def _receive(
     met: Meeting,
     peer: Peer,
@@ -142,7 +123,9 @@ def _receive(
 ) -> tuple[ManifestId, int, int]:
     site = met.site
     _fetch_recipes(met, peer, wanted)
-    theirs = _their_manifest(met, verified)
+    theirs = their_manifest(met, verified)
+    refs = site.root.states.refs()  # what the new head is made to follow
+    head, tracking = head_ref(site.dataset), remote_ref(met.remote, site.dataset)
     new_head = _new_head(met, wanted, theirs, options)
     state = site.manifest(new_head)
     receiving = Receiving(site, state, met.found, options.checks, "post-pull")
@@ -152,9 +135,7 @@ def _receive(
         resumed = receiving.stage.bytes_resumed
         if chunks:
             receiving.take(peer.send(chunks), emit)
-        refs = site.root.states.refs()
-        tracking = remote_ref(met.remote, site.dataset)
-        changes = {head_ref(site.dataset): Change(refs.get(head_ref(site.dataset)), new_head)}
+        changes = {head: Change(refs.get(head), new_head)}
         if theirs is not None and options.whole:
             changes[tracking] = Change(refs.get(tracking), theirs)
         receiving.promote(
@@ -187,16 +168,6 @@ def _nodes_here(site: Site, entry: FileEntry | None) -> set[RecipeId]:
         return set()
     nodes = recipe.walk(entry.recipe, entry.size, lambda oid: site.overlay.get(Kind.RECIPE, oid))
     return {oid for oid, _ in nodes}
-
-
-def _their_manifest(met: Meeting, verified: Verified | None) -> ManifestId | None:
-    """The remote's manifest, if it is one of the folder that the remote showed us."""
-    if verified is None or met.answer.root is None:
-        return None
-    met.site.registry_entry(met.answer.registry)
-    registry = verified.manifest.registry
-    whole = registry is None or met.site.overlay.has(registry.content)
-    return verified.oid if whole and verified.manifest.tree == met.answer.root.tree else None
 
 
 def _new_head(

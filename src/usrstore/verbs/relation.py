@@ -26,13 +26,18 @@ class Relation(StrEnum):
 
 
 class Judged(NamedTuple):
-    """The relation; `guard_log` asks the receiver to see that the log only grew.
+    """The relation, and how sure it is.
 
-    `ours` and `theirs` name paths that each side changed, for the error of a divergence.
+    Attributes:
+        guard_log: the receiver must see that the remote's log continues ours.
+        guessed: there is no common base, and files differ that only the log vouches for:
+            what is replaced must be kept first.
+        ours, theirs: paths that each side changed, for the error of a divergence.
     """
 
     relation: Relation
     guard_log: bool = False
+    guessed: bool = False
     ours: tuple[str, ...] = ()
     theirs: tuple[str, ...] = ()
 
@@ -83,14 +88,16 @@ def _without_base(
     differ = tuple(path for delta in found.sections.values() for path in delta.differ)
     ours, theirs = local.get(EVENTS_FILE), remote.get(EVENTS_FILE)
     local_size, remote_size = (entry.size if entry else 0 for entry in (ours, theirs))
-    log_grew = EVENTS_FILE in differ or EVENTS_FILE in local_only or EVENTS_FILE in remote_only
-    unexplained = bool(differ) and not log_grew
-    if not local_only and not unexplained and local_size <= remote_size:
-        # The remote's log is not here yet; the receiver compares it before it promotes.
-        return Judged(Relation.REMOTE_AHEAD, guard_log=bool(local_size))
-    log_stands = theirs is None or log_is_prefix(theirs.size, theirs.content)
-    if not remote_only and not unexplained and remote_size <= local_size and log_stands:
-        return Judged(Relation.LOCAL_AHEAD)
+    # Only a log that both sides have, and that one of them continues, vouches for other files.
+    log_grew = local_size != remote_size and bool(local_size and remote_size)
+    guessed = any(path != EVENTS_FILE for path in differ)
+    if log_grew or not guessed:
+        if not local_only and (local_size < remote_size or same(ours, theirs)):
+            # The remote's log is not here yet; the receiver compares it before it promotes.
+            return Judged(Relation.REMOTE_AHEAD, guard_log=bool(local_size), guessed=guessed)
+        log_stands = theirs is None or log_is_prefix(theirs.size, theirs.content)
+        if not remote_only and (remote_size < local_size or same(ours, theirs)) and log_stands:
+            return Judged(Relation.LOCAL_AHEAD, guessed=guessed)
     return Judged(
         Relation.DIVERGED,
         ours=tuple(local_only) + differ,
