@@ -14,6 +14,7 @@ from usrstore.objects.progress import Emit, Event, silent
 from usrstore.odb import reach
 from usrstore.odb.database import Batch
 from usrstore.odb.states import Change
+from usrstore.verbs.recover import recover
 from usrstore.verbs.site import Site
 from usrstore.worktree.capture import Capture
 from usrstore.worktree.source import FolderSource
@@ -43,13 +44,14 @@ def commit(
     """Keep the dataset's folder as a manifest whose every byte is in packs."""
     site.root.check_dataset(site.dataset)
     site.root.create_store()
+    recover(site.root, site.who, only=site.dataset, lock_timeout_s=site.lock_timeout_s)
     head = site.head()
     with site.root.database.batch() as batch:
 
         def keep(oid: ChunkId, data: memoryview) -> None:
             batch.put(Kind.CHUNK, oid, data)
 
-        found = site.capture(record=False, sink=keep, emit=emit)
+        found = site.capture(record=False, wait=True, sink=keep, emit=emit)
         _keep_rest(site, found, batch, emit)
     oid = site.snapshot(found, message=message, policy=policy)
     site.overlay.flush()

@@ -9,12 +9,15 @@ from usrstore.objects import tree
 from usrstore.objects.compare import Comparison, compare
 from usrstore.objects.ids import Kind, ManifestId, TreeId
 from usrstore.objects.manifest import Manifest
-from usrstore.objects.names import remote_ref
+from usrstore.objects.names import head_ref, remote_ref
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.objects.tree import Listing
 from usrstore.odb import reach
+from usrstore.odb.states import Change
 from usrstore.remote.peer import Ask, Compared, Intent, Peer
+from usrstore.trust.policy import Verified
 from usrstore.verbs import believing
+from usrstore.verbs.recover import recover
 from usrstore.verbs.relation import Judged, Relation, find_base, judge, local_log_is_prefix
 from usrstore.verbs.site import Site
 from usrstore.worktree.capture import Capture
@@ -71,8 +74,10 @@ def meet(
         TrustError: the remote went back, or has another history.
     """
     found = None
+    if intent != "diff" and site.root.has_store and site.root.writable:
+        recover(site.root, site.who, only=site.dataset, lock_timeout_s=site.lock_timeout_s)
     if site.exists:
-        found = site.capture(record=site.root.has_store, emit=emit)
+        found = site.capture(record=site.root.has_store, wait=intent != "diff", emit=emit)
         found = found if found.listing else None
     if found is None and strict_bootstrap_id and "/" not in site.dataset:
         raise InvalidNameError(
@@ -189,3 +194,33 @@ def _listing(site: Site, tree_id: TreeId) -> Listing | None:
         return reach.listing(site.overlay.get, tree_id)
     except ObjectNotFoundError:
         return None  # a base that gc took is no base
+
+
+def their_manifest(met: Meeting, verified: Verified | None) -> ManifestId | None:
+    """The remote's manifest, if it is one of the folder that the remote showed us."""
+    if verified is None or met.answer.root is None:
+        return None
+    met.site.registry_entry(met.answer.registry)
+    registry = verified.manifest.registry
+    whole = registry is None or met.site.overlay.has(registry.content)
+    return verified.oid if whole and verified.manifest.tree == met.answer.root.tree else None
+
+
+def note_agreement(met: Meeting, verified: Verified | None) -> None:
+    """Both sides are equal: remember where the remote is; a new head only if we had none."""
+    site = met.site
+    theirs = their_manifest(met, verified)
+    if theirs is None or verified is None or not site.root.has_store:
+        return
+    if met.relation is not Relation.SAME:
+        return
+    refs = site.root.states.refs()
+    tracking = remote_ref(met.remote, site.dataset)
+    changes = {tracking: Change(refs.get(tracking), theirs)}
+    if met.head is None:
+        changes[head_ref(site.dataset)] = Change(None, theirs)
+    if any(change.expected != change.new for change in changes.values()):
+        site.overlay.flush()
+        site.root.states.advance(changes, site.who.act("agrees with the remote"))
+    believing.remember_pin(site.root, met.remote, site.dataset, verified)
+    believing.remember(site.root, met.remote, site.dataset, met.answer.state, met.answer.head)

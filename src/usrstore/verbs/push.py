@@ -8,22 +8,24 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from usrstore.errors import ConflictError, RegistryError
+from usrstore.errors import ConflictError, RegistryError, TrustError
 from usrstore.objects import tree
 from usrstore.objects.compare import compare, same
 from usrstore.objects.ids import Kind, ManifestId, ObjectId, RecipeId
 from usrstore.objects.names import head_ref, remote_ref
 from usrstore.objects.progress import Emit, Event, silent
+from usrstore.objects.sections import Section
 from usrstore.objects.tree import FolderEntry, Listing, Tree
 from usrstore.odb.states import Change
 from usrstore.remote.peer import Nodes, Outcome, Peer, Piece, Proposal
 from usrstore.verbs import believing
 from usrstore.verbs.audit import Moved, SyncResult
-from usrstore.verbs.meeting import Meeting, meet
+from usrstore.verbs.meeting import Meeting, meet, note_agreement
 from usrstore.verbs.options import Agree, OnMeeting, Options, diverged
 from usrstore.verbs.relation import Relation
 from usrstore.verbs.sending import Sending
 from usrstore.verbs.site import Site
+from usrstore.worktree.statcache import Facts
 
 
 def push(
@@ -55,6 +57,8 @@ def push(
     on_meeting(met)
     wanted = options.mix(met.there, met.local)
     if not compare(wanted, met.there).changed:
+        if not options.dry_run:
+            _note_agreement(met, options)
         return SyncResult("push", "NO-OP", met, options.checks, met.head)
     if met.relation is Relation.REMOTE_AHEAD and not options.force:
         raise ConflictError(
@@ -101,7 +105,8 @@ def _send(
                 expected_root=met.answer.root.tree if met.answer.root else None,
                 expected_head=met.answer.head,
                 checks=options.checks,
-                keep_replaced=options.force and met.relation is not Relation.LOCAL_AHEAD,
+                keep_replaced=met.judged.guessed
+                or (options.force and met.relation is not Relation.LOCAL_AHEAD),
                 lock_timeout_s=site.lock_timeout_s,
             )
         )
@@ -140,7 +145,7 @@ def _manifest(met: Meeting, wanted: Listing, options: Options) -> ManifestId:
         return site.make_manifest(
             root.tree,
             parents,
-            facts=met.found.facts,
+            facts=_facts(met, met.found.facts, options),
             message=f"push to {met.remote}",
             policy=options.policy,
             registry=site.root.registry(),
@@ -148,6 +153,13 @@ def _manifest(met: Meeting, wanted: Listing, options: Options) -> ManifestId:
     return site.snapshot(
         met.found, message=f"push to {met.remote}", policy=options.policy, parents=parents
     )
+
+
+def _facts(met: Meeting, ours: Facts, options: Options) -> Facts:
+    theirs = met.answer
+    table = ours if Section.PRIMARY in options.sections else theirs
+    log = ours if Section.EVENTS in options.sections else theirs
+    return Facts(table.rows, table.columns, table.schema, log.events)
 
 
 def _chain(met: Meeting, manifest: ManifestId) -> dict[ManifestId, bytes]:
@@ -186,6 +198,20 @@ def _nodes(
     for oid_ in lacking:
         nodes[oid_] = (Kind.RECIPE, recipes[oid_])
     return nodes
+
+
+def _note_agreement(met: Meeting, options: Options) -> None:
+    """The remote has our files: what it knows them as is where both sides last agreed."""
+    site, answer = met.site, met.answer
+    if answer.head is None:
+        return
+    try:
+        verified = believing.check_incoming(
+            site, answer.manifests, answer.head, None, place=met.remote, mode=options.trust
+        )
+    except TrustError:
+        return  # nothing of theirs was taken, so there is nothing to refuse
+    note_agreement(met, verified)
 
 
 def _note(met: Meeting, manifest: ManifestId, options: Options) -> None:
