@@ -71,6 +71,7 @@ class Site:
         *,
         record: bool,
         trusting: bool = True,
+        wait: bool | None = None,
         sink: Sink | None = None,
         emit: Emit = silent,
     ) -> Capture:
@@ -80,6 +81,8 @@ class Site:
             record: whether the store may take the new stat cache (and the recipes that it
                 names); without it nothing at all is written.
             trusting: whether an unchanged stamp is proof enough; otherwise all is read.
+            wait: whether to keep writers out meanwhile; a look, which does not, notices what
+                changes under it. By default, whoever records waits.
             sink: takes the chunks of the files that had to be read.
             emit: progress.
 
@@ -89,9 +92,8 @@ class Site:
         path = self.root.cache_path(self.dataset) if self.root.has_store else None
         cache = statcache.load(path if trusting else None, cut.RULE)
         with contextlib.ExitStack() as held:
-            if record:
+            if record if wait is None else wait:
                 held.enter_context(locks.reading(self.folder, timeout_s=self.lock_timeout_s))
-            # A look that records nothing waits for nobody: it notices what changes under it.
             found = capturing.capture(self.folder, cache, self.overlay.put, sink=sink, emit=emit)
         if record and path is not None and self.root.writable and found.read:
             self.overlay.flush()  # the cache names recipes; they must be there
