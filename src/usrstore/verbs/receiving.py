@@ -41,6 +41,7 @@ from usrstore.worktree.journal import Journal, RefChange
 from usrstore.worktree.scan import Stamp, scan
 from usrstore.worktree.source import FolderSource
 from usrstore.worktree.stage import Stage, Target
+from usrstore.worktree.statcache import Facts
 
 _SPARE_BYTES = 16 << 20  # for metadata, journal and the file system itself
 
@@ -68,6 +69,7 @@ class Receiving:
         self.listing = self._read_listing()
         self.bytes_taken = 0
         self.bytes_local = 0
+        self._facts = Facts()
         self.stage: Stage | None = None
 
     def _read_listing(self) -> Listing:
@@ -246,25 +248,43 @@ class Receiving:
         except HashMismatchError as exc:
             path = exc.message.partition(":")[0]
             raise self._failed([Problem(path, "different", detail=exc.message)]) from exc
-        for number, target in enumerate(stage.targets):
-            if target.path == PRIMARY_FILE:
-                self._check_facts(stage.path(number), target.entry.size)
+        self._facts = self._read_facts(stage)
+        self._check_facts(self._facts)
 
-    def _check_facts(self, path: str, size: int) -> None:
-        """The primary must be the table that its manifest describes."""
-        footer = read_footer(path, size)
-        stated = (self.manifest.rows, self.manifest.columns, self.manifest.schema)
-        actual = (footer.rows, footer.columns, footer.schema) if footer else (None, None, None)
-        wrong = stated not in (actual, (None, None, None))
-        unreadable = footer is None and self.checks.primary == "parquet"
-        if wrong or unreadable:
-            detail = (
-                f"{PRIMARY_FILE}: expected rows={stated[0]} columns={stated[1]}; "
-                f"found rows={actual[0]} columns={actual[1]}"
-                if footer
-                else f"{PRIMARY_FILE} does not open as Parquet"
+    def _read_facts(self, stage: Stage) -> Facts:
+        """What the files of the new state say themselves."""
+        facts = self._found.facts if self._found else Facts()
+        staged = {target.path: number for number, target in enumerate(stage.targets)}
+        if PRIMARY_FILE in staged:
+            size = self.listing[PRIMARY_FILE].size
+            footer = read_footer(stage.path(staged[PRIMARY_FILE]), size)
+            rows, columns, schema = (
+                (footer.rows, footer.columns, footer.schema) if footer else (None, None, None)
             )
-            raise self._failed([Problem(PRIMARY_FILE, "different", detail=detail)])
+            facts = facts._replace(rows=rows, columns=columns, schema=schema)
+        if EVENTS_FILE in staged:
+            facts = facts._replace(events=count_lines(stage.path(staged[EVENTS_FILE])))
+        return facts.of(self.listing)
+
+    def _check_facts(self, actual: Facts) -> None:
+        """The primary must be the table, and the log as long, as the manifest says, if it does."""
+        stated, table = self.manifest, (actual.rows, actual.columns, actual.schema)
+        described = (stated.rows, stated.columns, stated.schema)
+        problems = []
+        if described not in (table, (None, None, None)):
+            detail = (
+                f"{PRIMARY_FILE}: expected rows={stated.rows} columns={stated.columns}; "
+                f"found rows={actual.rows} columns={actual.columns}"
+            )
+            problems.append(Problem(PRIMARY_FILE, "different", detail=detail))
+        elif actual.rows is None and self.checks.primary == "parquet":
+            detail = f"{PRIMARY_FILE} does not open as Parquet"
+            problems.append(Problem(PRIMARY_FILE, "different", detail=detail))
+        if stated.events not in (actual.events, None):
+            detail = f"{EVENTS_FILE}: expected {stated.events} lines; found {actual.events}"
+            problems.append(Problem(EVENTS_FILE, "different", detail=detail))
+        if problems:
+            raise self._failed(problems)
 
     def _check_unchanged(self) -> None:
         if self._found is None:
@@ -305,18 +325,14 @@ class Receiving:
         cache = statcache.StatCache(RULE)
         for path, stamp in now.items():
             entry = self.listing.get(path)
-            if path == EVENTS_FILE or entry is None:
-                continue  # its lines are counted when it is read
+            if entry is None:
+                continue
             if path in targets:
                 cache.files[path] = statcache.Known(stamp, entry.content, entry.recipe)
             elif path in old and old[path].stamp == stamp:
                 cache.files[path] = old[path]
-        cache.facts = statcache.Facts(
-            self.manifest.rows, self.manifest.columns, self.manifest.schema
-        )
-        path = self.site.root.cache_path(self.site.dataset)
-        durable.make_folder(os.path.dirname(path))
-        statcache.save(path, cache)
+        cache.facts = self._facts
+        statcache.save(self.site.root.cache_path(self.site.dataset), cache)
 
     def _failed(self, problems: list[Problem]) -> VerificationError:
         return verification_error(self._words, problems)
@@ -338,6 +354,11 @@ def read_footer(path: str, size: int) -> parquet.Footer | None:
         return parquet.read_footer(lambda offset, length: os.pread(fd, length, offset), size)
     finally:
         os.close(fd)
+
+
+def count_lines(path: str) -> int:
+    with open(path, "rb") as file:
+        return sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b""))
 
 
 def _order(item: tuple[str, FileEntry]) -> tuple[bool, str]:

@@ -137,7 +137,7 @@ def capture(
     else:
         root = tree.build(listing, lambda _oid, _data: None)
     fresh.root = root.tree
-    fresh.facts = _only(facts, files)
+    fresh.facts = facts.of(files)
     return Capture(listing, root, fresh.facts, fresh, files, read)
 
 
@@ -201,9 +201,3 @@ def _note(facts: Facts, path: str, seen: tuple[object, int]) -> Facts:
             return facts._replace(rows=footer.rows, columns=footer.columns, schema=footer.schema)
         return facts._replace(rows=None, columns=None, schema=None)
     return facts._replace(events=lines) if path == EVENTS_FILE else facts
-
-
-def _only(facts: Facts, files: dict[str, Stamp]) -> Facts:
-    if PRIMARY_FILE not in files:
-        facts = facts._replace(rows=None, columns=None, schema=None)
-    return facts if EVENTS_FILE in files else facts._replace(events=None)

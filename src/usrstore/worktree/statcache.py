@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from usrstore.errors import DecodeError, StorageError
 from usrstore.objects import codec
 from usrstore.objects.ids import ContentHash, ObjectId, RecipeId
+from usrstore.objects.sections import EVENTS_FILE, PRIMARY_FILE
 from usrstore.odb import durable
 from usrstore.worktree.scan import Stamp
 
@@ -40,6 +41,13 @@ class Facts(NamedTuple):
     columns: int | None = None
     schema: ContentHash | None = None
     events: int | None = None
+
+    def of(self, files: Container[str]) -> Facts:
+        """Without what is said of files that are not among `files`."""
+        facts = self
+        if PRIMARY_FILE not in files:
+            facts = facts._replace(rows=None, columns=None, schema=None)
+        return facts if EVENTS_FILE in files else facts._replace(events=None)
 
 
 NOTHING = Facts()
