@@ -85,8 +85,16 @@ def promote(
 
     Raises:
         ChangedWhileReadError: a file of the folder is not what was captured.
+        ConflictError: an interrupted promotion has still to be finished.
         UsrError: whatever `check` or `commit` raised; the folder is then as before.
     """
+    if os.path.exists(journal_path):
+        raise ConflictError(
+            f"a promotion of {journal.dataset} was interrupted and is not over; "
+            "nothing was changed",
+            hint="run `usr recover`, then the same command again",
+            code="journal-pending",
+        )
     journals.write(journal_path, journal)
     resume(folder, store, journal_path, journal, check=check, commit=commit)
 
