@@ -38,6 +38,7 @@ class Runbook:
     tell: Callable[[Contract], None]
     contracts: list[Contract] = field(default_factory=list)
     _audits: int = 0
+    _seed: int = 20
 
     # ── what every step uses ────────────────────────────────────────────────────────────
     def expect(self, drill: str, name: str, ok: bool | None, why: str = "") -> None:
@@ -128,38 +129,29 @@ class Runbook:
     def drill_1(self) -> None:
         """Pull must fail when the payload is not what the remote's inventory says."""
         name = "drill 1"
-        if not self._remote_work(name):
+        if self.remote is None:
+            self.expect(name, "pull faults", None, "the remote's folder is not on this machine")
             return
         for fault, words in (
             ("drop:down", "post-pull-sidecars"),
             ("truncate:down", "post-pull-sidecars"),
             ("flip:down", "post-pull-sidecars"),
-            ("rename:down", ""),
+            ("rename:down", "post-pull-sidecars"),
         ):
             self._refused(name, "pull", fault, words)
-        if self.remote is not None:
-            self._changing(name, "pull")
+        self._changing(name, "pull")
         self._mends(name, "pull")
         self._primary(name, "pull")
-
-    def _remote_work(self, name: str) -> bool:
-        """Something new at the remote, by its own tools."""
-        if self.remote is not None:
-            data.write_back(self.remote, seed=21)
-            return True
-        self.expect(name, "pull faults", None, "the remote's folder is not on this machine")
-        return False
 
     # ── drill 2: push ───────────────────────────────────────────────────────────────────
     def drill_2(self) -> None:
         """Push must fail when the remote would not hold what we have."""
         name = "drill 2"
-        data.write_back(self.local, seed=31)
         for fault, words in (
             ("drop:up", "post-push-sidecars"),
             ("truncate:up", "post-push-sidecars"),
             ("flip:up", "post-push-sidecars"),
-            ("rename:up", ""),
+            ("rename:up", "post-push-sidecars"),
             ("cut:up", ""),
         ):
             self._refused(name, "push", fault, words)
@@ -172,9 +164,17 @@ class Runbook:
         self.expect(name, "diff: ends with up-to-date", good, run.err or run.out)
 
     # ── the contracts that both drills share ────────────────────────────────────────────
+    def _work(self, verb: str) -> None:
+        """New overlay parts on the side that will send: what landed before is not sent again."""
+        self._seed += 1
+        folder = self.remote if verb == "pull" else self.local
+        assert folder is not None
+        data.write_back(folder, seed=self._seed)
+
     def _refused(self, drill: str, verb: str, fault: str, words: str) -> None:
         """A fault in transit: an error that says so, and nothing changed on either side."""
-        before = self._everything()
+        self._work(verb)
+        before = self._everything(verb)
         run, audit = self.sync(verb, fault=fault)
         what = fault.partition(":")[0]
         label = f"{verb}: payload {_PAST[what]} in transit"
@@ -187,13 +187,14 @@ class Runbook:
             audit.get("transfer_state") == "REFUSED",
             str(audit.get("transfer_state")),
         )
-        self._untouched(drill, label, before)
+        self._untouched(drill, verb, label, before)
 
     def _changing(self, drill: str, verb: str) -> None:
         """The remote is written while the transfer runs."""
         assert self.remote is not None
-        local_only = sorted(fingerprint(self.remote))
-        parts = [path for path in local_only if path.startswith("_derived/")]
+        self._work(verb)
+        there = sorted(fingerprint(self.remote))
+        parts = [path for path in there if path.startswith("_derived/")]
         if verb == "pull":  # the file must be one that travels
             here = fingerprint(self.local)
             parts = [path for path in parts if path not in here]
@@ -218,7 +219,7 @@ class Runbook:
         if side is None:
             return
         data.append_rows(side, 400, seed=41 if verb == "pull" else 42)
-        before = self._everything()
+        before = self._everything(verb)
         run, _ = self.sync(
             verb, "--skip-snapshots", "--no-verify-sidecars", fault=f"flip:{_way(verb)}"
         )
@@ -228,7 +229,7 @@ class Runbook:
             drill, f"{label} fails with a line that begins post-{verb}-primary", said,
             f"exit {run.status}: {run.error}",
         )  # fmt: skip
-        self._untouched(drill, label, before)
+        self._untouched(drill, verb, label, before)
         self._mends(drill, verb, again="the appended rows")
 
     def _mends(self, drill: str, verb: str, again: str = "what failed before") -> None:
@@ -240,24 +241,30 @@ class Runbook:
     def _refs(self) -> str:
         return self.stage.usr("show-ref").out
 
-    def _everything(self) -> tuple[str, dict[str, str], dict[str, str]]:
-        """Refs and files on both sides."""
-        there = fingerprint(self.remote) if self.remote is not None else {}
-        return self._refs() + self._remote_refs(), fingerprint(self.local), there
+    def _everything(self, verb: str) -> tuple[str, dict[str, str], dict[str, str]]:
+        """Refs of the destination, files on both sides.
 
-    def _remote_refs(self) -> str:
-        root = self.stage.remote_root
-        return "" if root is None else self.stage.usr("show-ref", "--heads", root=root).out
+        A pull may leave a light snapshot at its source: a name for what is there anyway.
+        """
+        refs = self._refs()
+        if verb == "push" and self.stage.remote_root is not None:
+            refs += self.stage.usr("show-ref", root=self.stage.remote_root).out
+        there = fingerprint(self.remote) if self.remote is not None else {}
+        return refs, fingerprint(self.local), there
 
     def _untouched(
-        self, drill: str, label: str, before: tuple[str, dict[str, str], dict[str, str]]
+        self,
+        drill: str,
+        verb: str,
+        label: str,
+        before: tuple[str, dict[str, str], dict[str, str]],
     ) -> None:
-        after = self._everything()
+        after = self._everything(verb)
         names = ("refs", "local files", "remote files")
         changed = [n for n, a, b in zip(names, before, after, strict=True) if a != b]
         self.expect(
             drill,
-            f"{label}: files and refs on both sides are as before",
+            f"{label}: files and refs are as before",
             not changed,
             f"changed: {', '.join(changed)}",
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from usrstore.errors import VerificationError
+from usrstore.errors import HashMismatchError, UsrError, VerificationError
 from usrstore.objects.sections import Section, section_of
 from usrstore.objects.tree import FileEntry
 
@@ -38,6 +39,17 @@ class Problem:
         if self.size is not None:
             parts.append(f"found {self.size} bytes")
         return "; ".join(parts)
+
+
+@contextlib.contextmanager
+def inventory_check(words: str) -> Iterator[None]:
+    """Trees or recipes that arrive damaged are a payload whose inventory disagrees."""
+    try:
+        yield
+    except UsrError as exc:
+        if exc.code != HashMismatchError.code:
+            raise
+        raise verification_error(words, [Problem("", "different", detail=exc.message)]) from exc
 
 
 def verification_error(words: str, problems: Sequence[Problem]) -> VerificationError:

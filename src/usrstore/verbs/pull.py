@@ -24,6 +24,7 @@ from usrstore.verbs import believing, commit
 from usrstore.verbs.audit import Moved, SyncResult
 from usrstore.verbs.meeting import Meeting, meet, note_agreement, their_manifest
 from usrstore.verbs.options import Agree, OnMeeting, Options, diverged
+from usrstore.verbs.problems import inventory_check
 from usrstore.verbs.receiving import Receiving
 from usrstore.verbs.relation import Relation, prefix_hash
 from usrstore.verbs.site import Site
@@ -49,15 +50,16 @@ def pull(
         TrustError, ConflictError, RemoteError, StorageError: nothing was changed.
     """
     began = time.monotonic()
-    met = meet(
-        site,
-        peer,
-        remote,
-        "pull",
-        strict_bootstrap_id=options.strict_bootstrap_id,
-        accept_rollback=options.accept_rollback,
-        emit=emit,
-    )
+    with inventory_check("post-pull"):
+        met = meet(
+            site,
+            peer,
+            remote,
+            "pull",
+            strict_bootstrap_id=options.strict_bootstrap_id,
+            accept_rollback=options.accept_rollback,
+            emit=emit,
+        )
     on_meeting(met)
     if met.answer.root is None:
         raise DatasetNotFoundError(
@@ -122,7 +124,8 @@ def _receive(
     emit: Emit,
 ) -> tuple[ManifestId, int, int]:
     site = met.site
-    _fetch_recipes(met, peer, wanted)
+    with inventory_check("post-pull"):
+        _fetch_recipes(met, peer, wanted)
     theirs = their_manifest(met, verified)
     refs = site.root.states.refs()  # what the new head is made to follow
     head, tracking = head_ref(site.dataset), remote_ref(met.remote, site.dataset)

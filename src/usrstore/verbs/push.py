@@ -22,6 +22,7 @@ from usrstore.verbs import believing
 from usrstore.verbs.audit import Moved, SyncResult
 from usrstore.verbs.meeting import Meeting, meet, note_agreement
 from usrstore.verbs.options import Agree, OnMeeting, Options, diverged
+from usrstore.verbs.problems import inventory_check
 from usrstore.verbs.relation import Relation
 from usrstore.verbs.sending import Sending
 from usrstore.verbs.site import Site
@@ -75,7 +76,8 @@ def push(
         return None
     site.root.create_store()
     with site.transfer_lock():
-        manifest, outcome, payload, resumed = _send(met, peer, wanted, options, emit)
+        with inventory_check("post-push"):
+            manifest, outcome, payload, resumed = _send(met, peer, wanted, options, emit)
         _note(met, manifest, options)
     believing.remember(site.root, remote, site.dataset, outcome.state, manifest)
     moved = Moved(
