@@ -103,10 +103,9 @@ def _prepare(stage: Stage, dataset: str, rows: int, parts: int) -> None:
         data.make_root(stage.remote_root)
         data.make_dataset(stage.remote_root, dataset, rows=rows, parts=parts)
         return
-    source = os.path.join(stage.work, "source")
-    data.make_root(source)
-    data.make_dataset(source, dataset, rows=rows, parts=parts)
-    run = stage.usr("push", dataset, stage.remote, "-y", root=source)
+    data.make_root(stage.third_root)
+    data.make_dataset(stage.third_root, dataset, rows=rows, parts=parts)
+    run = stage.usr("push", dataset, stage.remote, "-y", root=stage.third_root)
     if run.status:
         raise NotFoundError(
             f"the drill's dataset could not be pushed to {stage.remote}: {run.error}",

@@ -129,9 +129,6 @@ class Runbook:
     def drill_1(self) -> None:
         """Pull must fail when the payload is not what the remote's inventory says."""
         name = "drill 1"
-        if self.remote is None:
-            self.expect(name, "pull faults", None, "the remote's folder is not on this machine")
-            return
         for fault, words in (
             ("drop:down", "post-pull-sidecars"),
             ("truncate:down", "post-pull-sidecars"),
@@ -155,8 +152,7 @@ class Runbook:
             ("cut:up", ""),
         ):
             self._refused(name, "push", fault, words)
-        if self.remote is not None:
-            self._changing(name, "push")
+        self._changing(name, "push")
         self._mends(name, "push")
         self._primary(name, "push")
         run = self.diff()
@@ -166,10 +162,20 @@ class Runbook:
     # ── the contracts that both drills share ────────────────────────────────────────────
     def _work(self, verb: str) -> None:
         """New overlay parts on the side that will send: what landed before is not sent again."""
+        self._change(verb, lambda folder: data.write_back(folder, seed=self._seed))
+
+    def _change(self, verb: str, act: Callable[[str], object]) -> None:
+        """Let a tool write on the side that will send; a remote elsewhere gets it pushed."""
         self._seed += 1
-        folder = self.remote if verb == "pull" else self.local
-        assert folder is not None
-        data.write_back(folder, seed=self._seed)
+        if verb == "push":
+            act(self.local)
+        elif self.remote is not None:
+            act(self.remote)
+        else:
+            third = self.stage.third_root
+            self.stage.usr("pull", self.dataset, self.stage.remote, "-y", root=third)
+            act(os.path.join(third, self.dataset))
+            self.stage.usr("push", self.dataset, self.stage.remote, "-y", root=third)
 
     def _refused(self, drill: str, verb: str, fault: str, words: str) -> None:
         """A fault in transit: an error that says so, and nothing changed on either side."""
@@ -191,7 +197,10 @@ class Runbook:
 
     def _changing(self, drill: str, verb: str) -> None:
         """The remote is written while the transfer runs."""
-        assert self.remote is not None
+        label = f"{verb}: a remote that changes under the transfer is never promoted"
+        if self.remote is None:
+            self.expect(drill, label, None, "its folder is not on this machine")
+            return
         self._work(verb)
         there = sorted(fingerprint(self.remote))
         parts = [path for path in there if path.startswith("_derived/")]
@@ -206,7 +215,7 @@ class Runbook:
         refused = run.status not in (0, 1, 2, 70)
         self.expect(
             drill,
-            f"{verb}: a remote that changes under the transfer is never promoted",
+            label,
             refused and before == (self._refs(), fingerprint(self.local)),
             f"exit {run.status}: {run.error}",
         )
@@ -215,10 +224,7 @@ class Runbook:
 
     def _primary(self, drill: str, verb: str) -> None:
         """A flipped bit in the primary itself."""
-        side = self.remote if verb == "pull" else self.local
-        if side is None:
-            return
-        data.append_rows(side, 400, seed=41 if verb == "pull" else 42)
+        self._change(verb, lambda folder: data.append_rows(folder, 400, seed=self._seed))
         before = self._everything(verb)
         run, _ = self.sync(
             verb, "--skip-snapshots", "--no-verify-sidecars", fault=f"flip:{_way(verb)}"

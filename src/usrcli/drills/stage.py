@@ -62,6 +62,7 @@ class Stage:
         self.remote = remote
         self.remote_root = remote_root
         self.local_root = os.path.join(work, "local")
+        self.third_root = os.path.join(work, "third")
         self._remotes = remotes
         self._link = link
         os.makedirs(self.local_root, exist_ok=True)
