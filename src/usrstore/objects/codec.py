@@ -7,11 +7,12 @@ gives the same bytes back, so two spellings of one value cannot both be accepted
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgpack
 
-from usrstore.errors import DecodeError
+from usrstore.errors import DecodeError, InvalidInputError
 
 FORMAT = 1
 MAX_OBJECT_BYTES = 16 << 20  # metadata objects; chunks have their own bound
@@ -141,6 +142,20 @@ def sequence(value: Any, what: str, *, most: int) -> list[Any]:
     if not isinstance(value, list) or len(value) > most:
         raise DecodeError(f"{what} is not a list of at most {most} items")
     return value
+
+
+def readable(make: Callable[[], bytes], parse: Callable[[bytes], object], what: str) -> bytes:
+    """What `make` encodes, if `parse` takes it: what no reader accepts is never written.
+
+    Raises:
+        InvalidInputError: naming the field.
+    """
+    try:
+        data = make()
+        parse(data)
+    except (DecodeError, UnicodeEncodeError, OverflowError) as exc:
+        raise InvalidInputError(f"a {what} that nobody could read: {exc}") from exc
+    return data
 
 
 def refused(value: Any, what: str) -> DecodeError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from usrstore.errors import DecodeError
+from usrstore.errors import DecodeError, InvalidNameError
 from usrstore.objects import codec, names
 from usrstore.objects.ids import (
     ContentHash,
@@ -22,11 +22,13 @@ from usrstore.objects.ids import (
 )
 from usrstore.objects.tree import FileEntry
 
+MAX_SIGNED_BYTES = 1 << 18
 MAX_MESSAGE_BYTES = 1 << 16
 MAX_SIGNATURE_BYTES = 1 << 14
 MAX_PARENTS = 16
 MAX_POLICY = 32
 MAX_REGISTRY_BYTES = codec.MAX_CHUNK_BYTES  # always one chunk
+_MAX_ITEMS = 32  # fields, parents, policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,14 @@ class Manifest:
     policy: tuple[str, ...] = ()
 
     def payload(self) -> bytes:
-        """The bytes that are signed."""
+        """The bytes that are signed.
+
+        Raises:
+            InvalidInputError: a field that no reader would accept.
+        """
+        return codec.readable(self._encode, self.parse, "manifest")
+
+    def _encode(self) -> bytes:
         return codec.encode(
             {
                 "format": codec.FORMAT,
@@ -85,8 +94,7 @@ class Manifest:
     @classmethod
     def parse(cls, payload: bytes) -> Manifest:
         """Raises: DecodeError."""
-        fields = codec.Fields(codec.decode(payload), "manifest")
-        _heading(fields, Kind.MANIFEST)
+        fields = _fields(payload, Kind.MANIFEST)
         manifest = cls(
             dataset=_dataset(fields),
             sequence=fields.integer("sequence", most=1 << 53),
@@ -118,7 +126,7 @@ class Manifest:
             raise DecodeError(
                 f"a manifest with sequence {manifest.sequence} and {len(manifest.parents)} parents"
             )
-        return codec.same(manifest, manifest.payload(), payload, "manifest")
+        return codec.same(manifest, manifest._encode(), payload, "manifest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +141,14 @@ class Tag:
     message: str
 
     def payload(self) -> bytes:
+        """The bytes that are signed.
+
+        Raises:
+            InvalidInputError: a field that no reader would accept.
+        """
+        return codec.readable(self._encode, self.parse, "tag")
+
+    def _encode(self) -> bytes:
         return codec.encode(
             {
                 "format": codec.FORMAT,
@@ -149,18 +165,17 @@ class Tag:
     @classmethod
     def parse(cls, payload: bytes) -> Tag:
         """Raises: DecodeError."""
-        fields = codec.Fields(codec.decode(payload), "tag")
-        _heading(fields, Kind.TAG)
+        fields = _fields(payload, Kind.TAG)
         tag = cls(
             dataset=_dataset(fields),
-            name=fields.text("name", most=names.MAX_NAME_BYTES),
+            name=_name(fields),
             manifest=ManifestId(_oid(fields, "manifest")),
             tagger=fields.text("tagger", most=1024),
             time_us=fields.integer("time_us", most=1 << 60),
             message=fields.text("message", most=MAX_MESSAGE_BYTES),
         )
         fields.done()
-        return codec.same(tag, tag.payload(), payload, "tag")
+        return codec.same(tag, tag._encode(), payload, "tag")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +191,7 @@ class Signed:
     @classmethod
     def decode(cls, data: bytes | memoryview) -> Signed:
         """Raises: DecodeError."""
-        match codec.decode(data):
+        match codec.decode(data, limit=MAX_SIGNED_BYTES, longest=2):
             case [bytes(payload), None | bytes() as signature]:
                 if signature is not None:
                     codec.data(signature, "signature", most=MAX_SIGNATURE_BYTES)
@@ -194,20 +209,27 @@ def tag_id(data: bytes) -> TagId:
     return TagId(hash_object(Kind.TAG, data))
 
 
-def _heading(fields: codec.Fields, kind: Kind) -> None:
-    version = fields.integer("format")
-    if version != codec.FORMAT:
-        raise DecodeError(f"a {kind.word} of format {version}; this program reads {codec.FORMAT}")
-    if fields.text("kind", most=32) != kind.word:
-        raise DecodeError(f"not a {kind.word}")
+def _fields(payload: bytes, kind: Kind) -> codec.Fields:
+    value = codec.decode(payload, limit=MAX_SIGNED_BYTES, longest=_MAX_ITEMS)
+    fields = codec.Fields(value, kind.word)
+    if fields.integer("format") != codec.FORMAT or fields.text("kind", most=32) != kind.word:
+        raise codec.refused(value, kind.word)
+    return fields
 
 
 def _dataset(fields: codec.Fields) -> str:
     dataset = fields.text("dataset", most=2 * names.MAX_NAME_BYTES + 1)
     try:
         return names.check_dataset(dataset)
-    except Exception as exc:
-        raise DecodeError(f"a bad dataset id: {dataset!r}") from exc
+    except InvalidNameError as exc:
+        raise DecodeError(exc.message) from exc
+
+
+def _name(fields: codec.Fields) -> str:
+    try:
+        return names.check_tag(fields.text("name", most=names.MAX_NAME_BYTES))
+    except InvalidNameError as exc:
+        raise DecodeError(exc.message) from exc
 
 
 def _id(value: Any, what: str) -> ObjectId:

@@ -71,6 +71,13 @@ def check_remote(text: str) -> str:
     return check_component(text, "remote name")
 
 
+def check_tag(text: str) -> str:
+    """A tag's name; one that `<dataset>@<tag>` can spell."""
+    if "/" in text or "@" in text or "{" in text or "}" in text:
+        raise InvalidNameError(f"{text!r} is no tag name: it holds one of /@{{}}")
+    return check_component(text, "tag name")
+
+
 def check_ref(text: str) -> RefName:
     """`heads/<dataset>`, `remotes/<remote>/<dataset>` or `tags/<dataset>/<tag>`."""
     space, _, rest = text.partition("/")
@@ -83,7 +90,7 @@ def check_ref(text: str) -> RefName:
     elif space == "tags":
         dataset, _, tag = rest.rpartition("/")
         check_dataset(dataset)
-        check_component(tag, "tag name")
+        check_tag(tag)
     else:
         raise InvalidNameError(
             f"{text!r} is no ref name: it starts with none of heads/ remotes/ tags/"
@@ -100,7 +107,7 @@ def remote_ref(remote: str, dataset: DatasetId) -> RefName:
 
 
 def tag_ref(dataset: DatasetId, tag: str) -> RefName:
-    return RefName(f"tags/{dataset}/{check_component(tag, 'tag name')}")
+    return RefName(f"tags/{dataset}/{check_tag(tag)}")
 
 
 def entry_problem(name: str) -> str | None:

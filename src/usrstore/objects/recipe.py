@@ -16,6 +16,8 @@ from usrstore.errors import DecodeError
 from usrstore.objects import codec, nodes
 from usrstore.objects.ids import ChunkId, Kind, ObjectId, RecipeId, hash_object
 
+MAX_NODE_BYTES = 1 << 16
+MAX_CHUNKS = 1 << 26  # of one file: 4 TiB in chunks of 64 KiB
 _PART = struct.Struct(">32sQ")
 
 
@@ -42,7 +44,7 @@ class Recipe:
     @classmethod
     def decode(cls, data: bytes | memoryview) -> Recipe:
         """Raises: DecodeError."""
-        match codec.decode(data, limit=1 << 16):
+        match codec.decode(data, limit=MAX_NODE_BYTES, longest=3):
             case [codec.FORMAT, int(height), bytes(packed)] if (
                 not isinstance(height, bool)
                 and 0 <= height <= nodes.MAX_HEIGHT
@@ -50,8 +52,8 @@ class Recipe:
                 and 0 < len(packed) <= nodes.MAX_ITEMS * _PART.size
             ):
                 parts = tuple(Part(ObjectId(oid), size) for oid, size in _PART.iter_unpack(packed))
-            case _:
-                raise DecodeError("not a recipe of format 1")
+            case other:
+                raise codec.refused(other, "recipe")
         for part in parts:
             if part.size == 0 or (height == 0 and part.size > codec.MAX_CHUNK_BYTES):
                 raise DecodeError(f"a recipe part of {part.size} bytes")
@@ -89,15 +91,49 @@ def walk(
     while stack:
         oid, wanted, height = stack.pop()
         node = Recipe.decode(get(RecipeId(oid)))
-        if node.size != wanted or (height is not None and node.height != height):
-            raise DecodeError(f"recipe {oid.short} gives {node.size} bytes, not {wanted}")
+        _agree(oid, (node.size, node.height), wanted, height)
         yield RecipeId(oid), node
         if node.height:
             stack.extend((p.oid, p.size, node.height - 1) for p in reversed(node.parts))
 
 
+def _agree(oid: ObjectId, actual: tuple[int, int], size: int, height: int | None) -> None:
+    if actual[0] != size:
+        raise DecodeError(f"recipe {oid.short} gives {actual[0]} bytes, not {size}")
+    if height is not None and actual[1] != height:
+        raise DecodeError(f"recipe {oid.short} has height {actual[1]}, not {height}")
+
+
+def node_ids(root: RecipeId, size: int, get: Callable[[RecipeId], bytes]) -> Iterator[RecipeId]:
+    """Every node below and including `root`, each once however often it is used.
+
+    Raises:
+        DecodeError: as `walk` does.
+    """
+    seen: dict[ObjectId, tuple[int, int]] = {}
+    stack: list[tuple[ObjectId, int, int | None]] = [(root, size, None)]
+    while stack:
+        oid, wanted, height = stack.pop()
+        if oid not in seen:
+            node = Recipe.decode(get(RecipeId(oid)))
+            seen[oid] = node.size, node.height
+            if node.height:
+                stack.extend((p.oid, p.size, node.height - 1) for p in reversed(node.parts))
+            yield RecipeId(oid)
+        _agree(oid, seen[oid], wanted, height)
+
+
 def chunks(root: RecipeId, size: int, get: Callable[[RecipeId], bytes]) -> Iterator[Part]:
-    """The chunks of a file in order."""
+    """The chunks of a file in order.
+
+    Raises:
+        DecodeError: as `walk` does, and for more chunks than a file may have: a few nodes
+            that name each other over and over can spell out any number of them.
+    """
+    left = MAX_CHUNKS
     for _, node in walk(root, size, get):
         if node.height == 0:
+            left -= len(node.parts)
+            if left < 0:
+                raise DecodeError(f"a file of more than {MAX_CHUNKS} chunks")
             yield from node.parts

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from usrstore.errors import InvalidInputError
 
-_SUFFIX = re.compile(r"(?P<steps>~\d*|\^\d*)|@\{(?P<at>[^{}]*)\}|@(?P<tag>[^@~^:{}/]+)")
+# A colon inside @{…} belongs to a time of day.
+_HEAD = re.compile(r"(?:@\{[^{}]*\}|[^:])*")
+_SUFFIX = re.compile(r"(?P<steps>[~^][0-9]{0,9})|@\{(?P<at>[^{}]*)\}|@(?P<tag>[^@~^:{}/]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,9 @@ class Revision:
 
 def parse(text: str) -> Revision:
     """Raises: InvalidInputError, saying where the text stops making sense."""
-    revision, colon, path = text.partition(":")
+    head = _HEAD.match(text)
+    revision = head[0] if head else ""
+    colon, path = text[len(revision) :][:1], text[len(revision) + 1 :]
     cut = min((i for i in map(revision.find, "@~^") if i >= 0), default=len(revision))
     base, rest = revision[:cut], revision[cut:]
     if not base:

@@ -66,8 +66,25 @@ def section_of(path: str) -> Section:
     return Section.AUXILIARY
 
 
+def _misplaced(path: str) -> bool:
+    """Whether no section can hold a file at `path`.
+
+    A folder under the name of a section's file, or a file under that of a section's folder,
+    could stand in a tree beside what that name is for, but never in a folder on a disk.
+    """
+    head, slash, _ = path.partition("/")
+    files_only, folders_only = (PRIMARY_FILE, EVENTS_FILE), (SNAPSHOTS_FOLDER, DERIVED_FOLDER)
+    return head in (files_only if slash else folders_only) or is_runtime(head, top=True)
+
+
 def to_tree_path(path: str) -> str:
-    """`_derived/infer/part.parquet` → `derived/infer/part.parquet`."""
+    """`_derived/infer/part.parquet` → `derived/infer/part.parquet`.
+
+    Raises:
+        UnsafeFileError: no section can hold a file at `path`.
+    """
+    if _misplaced(path):
+        raise UnsafeFileError(f"{path!r} cannot be part of a state: its name is reserved")
     section = section_of(path)
     if section in (Section.SNAPSHOTS, Section.DERIVED):
         path = path.partition("/")[2]
@@ -85,10 +102,8 @@ def from_tree_path(tree_path: str) -> str:
         Section(section) if section in _SECTION_NAMES else Section.PRIMARY, ""
     )
     path = prefix + rest
-    reserved = path in (SNAPSHOTS_FOLDER, DERIVED_FOLDER) or is_runtime(
-        path.partition("/")[0], top=True
-    )
-    if section not in _SECTION_NAMES or not rest or reserved or section_of(path) != section:
+    known = section in _SECTION_NAMES and rest
+    if not known or _misplaced(path) or section_of(path) != section:
         raise UnsafeFileError(f"a state that puts {rest!r} into the section {section!r}")
     return path
 

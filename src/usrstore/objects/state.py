@@ -12,7 +12,6 @@ from usrstore.objects.names import RefName
 
 MAX_REFS = 1 << 20
 MAX_STATE_BYTES = 64 << 20
-MAX_NUMBER = 10**20 - 1  # twenty digits in its key
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,14 @@ class State:
     reason: str = ""
 
     def encode(self) -> bytes:
+        """The bytes of the stored object.
+
+        Raises:
+            InvalidInputError: a field that no reader would accept.
+        """
+        return codec.readable(self._encode, self.decode, "state")
+
+    def _encode(self) -> bytes:
         payload = codec.encode(
             {
                 "format": codec.FORMAT,
@@ -53,19 +60,20 @@ class State:
 
     @property
     def oid(self) -> StateId:
-        return state_id(self.encode())
+        return state_id(self._encode())
 
     @classmethod
     def decode(cls, data: bytes | memoryview) -> State:
         """Raises: DecodeError."""
-        match codec.decode(data, limit=MAX_STATE_BYTES):
+        match codec.decode(data, limit=MAX_STATE_BYTES, longest=2):
             case [bytes(payload), None]:
                 pass
             case _:
-                raise DecodeError("not a state of format 1")
-        fields = codec.Fields(codec.decode(payload, limit=MAX_STATE_BYTES), "state")
+                raise DecodeError("not a state: [payload, nil]")
+        value = codec.decode(payload, limit=MAX_STATE_BYTES, longest=MAX_REFS)
+        fields = codec.Fields(value, "state")
         if fields.integer("format") != codec.FORMAT or fields.text("kind", most=32) != "state":
-            raise DecodeError("not a state of format 1")
+            raise codec.refused(value, "state")
         number = fields.integer("number")
         previous = None
         if not fields.is_nil("previous"):
@@ -82,7 +90,7 @@ class State:
         fields.done()
         if number == 0 or (number == 1) != (previous is None):
             raise DecodeError(f"state {number} and its previous do not agree")
-        return codec.same(state, state.encode(), data, "state")
+        return codec.same(state, state._encode(), data, "state")
 
 
 def state_id(data: bytes) -> StateId:

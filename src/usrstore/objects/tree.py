@@ -16,7 +16,8 @@ from usrstore.errors import DecodeError
 from usrstore.objects import codec, names, nodes, sections
 from usrstore.objects.ids import ContentHash, Kind, ObjectId, RecipeId, TreeId, hash_object
 
-MAX_FILES = 1 << 26
+MAX_FILES = 1 << 22  # a listing is held in memory: 2 GB at most
+MAX_NODE_BYTES = 1 << 18
 
 
 class FileEntry(NamedTuple):
@@ -66,19 +67,18 @@ class Tree:
     @classmethod
     def decode(cls, data: bytes | memoryview) -> Tree:
         """Raises: DecodeError."""
-        match codec.decode(data, limit=1 << 18):
+        match codec.decode(data, limit=MAX_NODE_BYTES, longest=nodes.MAX_ITEMS):
             case [codec.FORMAT, int(height), list(rows)] if (
                 not isinstance(height, bool) and 0 <= height <= nodes.MAX_HEIGHT
             ):
                 pass
-            case _:
-                raise DecodeError("not a tree of format 1")
-        if len(rows) > nodes.MAX_ITEMS:
-            raise DecodeError(f"a tree node of {len(rows)} entries")
+            case other:
+                raise codec.refused(other, "tree")
         tree = cls(height, tuple(_entry(row, height) for row in rows))
         keys = [entry.name.encode() for entry in tree.entries]
         if any(a >= b for a, b in pairwise(keys)):
             raise DecodeError("a tree whose entries are not sorted and unique")
+        _bounded(tree.files, tree.size)
         return codec.same(tree, tree.encode(), data, "tree")
 
 
@@ -108,6 +108,11 @@ def _entry(row: Any, height: int) -> Entry:
     elif entry.files == 0:
         raise DecodeError(f"an empty folder {name!r}")
     return entry
+
+
+def _bounded(files: int, size: int) -> None:
+    if files > MAX_FILES or size > codec.MAX_U64:
+        raise DecodeError(f"a tree of {files} files and {size} bytes is over the limits")
 
 
 def _oid(data: bytes) -> ObjectId:
@@ -156,22 +161,47 @@ def _build(folder: dict[str, Any], put: Callable[[TreeId, bytes], object]) -> Fo
     return build_folder(entries, put)
 
 
-def entries(root: TreeId, get: Callable[[TreeId], bytes]) -> Iterator[Entry]:
-    """The entries of one folder in order, whatever its height."""
-    stack: list[tuple[TreeId, int | None]] = [(root, None)]
+def entries(
+    root: TreeId, get: Callable[[TreeId], bytes], stated: FolderEntry | None = None
+) -> Iterator[Entry]:
+    """The entries of one folder in order, whatever its height.
+
+    Every node must hold as many files and bytes as whoever names it says. So each node that
+    is read brings a file at least, and no few nodes can name each other into endless work.
+
+    Args:
+        root: the folder.
+        get: reads a node.
+        stated: what is said of the folder, if anything is.
+
+    Raises:
+        DecodeError: nodes that disagree with one another.
+    """
+    stack: list[tuple[TreeId, FolderEntry | None, int | None]] = [(root, stated, None)]
+    last = b""
     while stack:
-        oid, height = stack.pop()
+        oid, wanted, height = stack.pop()
         node = Tree.decode(get(oid))
         if height is not None and node.height != height:
             raise DecodeError(f"tree {oid.short} has height {node.height}, not {height}")
-        if node.height == 0:
-            yield from node.entries
-        else:
+        if wanted is not None and (node.files, node.size) != (wanted.files, wanted.size):
+            raise DecodeError(
+                f"tree {oid.short} holds {node.files} files of {node.size} bytes, "
+                f"not {wanted.files} of {wanted.size}"
+            )
+        if node.height:
             stack.extend(
-                (e.tree, node.height - 1)
+                (e.tree, e, node.height - 1)
                 for e in reversed(node.entries)
                 if isinstance(e, FolderEntry)
             )
+            continue
+        for entry in node.entries:
+            name = entry.name.encode()
+            if name <= last:
+                raise DecodeError("a folder whose entries are not sorted and unique")
+            last = name
+            yield entry
 
 
 def walk(root: TreeId, get: Callable[[TreeId], bytes]) -> Iterator[tuple[str, FileEntry]]:
@@ -180,16 +210,16 @@ def walk(root: TreeId, get: Callable[[TreeId], bytes]) -> Iterator[tuple[str, Fi
     Raises:
         DecodeError: malformed nodes, or more files or folders than a state may have.
     """
-    stack: list[tuple[str, TreeId]] = [("", root)]
+    stack: list[tuple[str, TreeId, FolderEntry | None]] = [("", root, None)]
     while stack:
-        prefix, oid = stack.pop()
+        prefix, oid, stated = stack.pop()
         if prefix.count("/") > names.MAX_DEPTH:
             raise DecodeError(f"a tree deeper than {names.MAX_DEPTH} folders")
-        for entry in entries(oid, get):
+        for entry in entries(oid, get, stated):
             if isinstance(entry, FileEntry):
                 yield prefix + entry.name, entry
             else:
-                stack.append((f"{prefix}{entry.name}/", entry.tree))
+                stack.append((f"{prefix}{entry.name}/", entry.tree, entry))
 
 
 def flatten(root: TreeId, get: Callable[[TreeId], bytes]) -> Listing:
@@ -200,9 +230,10 @@ def flatten(root: TreeId, get: Callable[[TreeId], bytes]) -> Listing:
         UnsafeFileError: a file in a section that is not its own.
     """
     listing: Listing = {}
+    size = 0
     for path, entry in walk(root, get):
-        if len(listing) >= MAX_FILES:
-            raise DecodeError(f"a state of more than {MAX_FILES} files")
+        size += entry.size
+        _bounded(len(listing) + 1, size)
         listing[names.check_path(sections.from_tree_path(path))] = entry
     if build(listing, lambda _oid, _data: None).tree != root:
         raise DecodeError(f"tree {root.short} is not built by the rules of format 1")

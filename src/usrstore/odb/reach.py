@@ -47,17 +47,13 @@ def chunks(get: Get, entry: FileEntry) -> Iterator[tuple[ChunkId, int]]:
 def metadata(get: Get, oid: ManifestId) -> Iterator[tuple[Kind, ObjectId]]:
     """Every tree and recipe node of one state, parents first."""
     found = manifest(get, oid)
-    files = []
     for node in tree.node_ids(found.tree, lambda o: get(Kind.TREE, o)):
         yield Kind.TREE, node
-    files = list(listing(get, found.tree).values())
-    if found.registry:
-        files.append(found.registry)
     seen: set[RecipeId] = set()
-    for entry in files:
+    for entry in listing(get, found.tree).values():
         if entry.recipe is None:
             continue
-        for node_id, _ in recipe.walk(entry.recipe, entry.size, lambda o: get(Kind.RECIPE, o)):
+        for node_id in recipe.node_ids(entry.recipe, entry.size, lambda o: get(Kind.RECIPE, o)):
             if node_id not in seen:
                 seen.add(node_id)
                 yield Kind.RECIPE, node_id
