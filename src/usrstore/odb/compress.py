@@ -54,7 +54,9 @@ def expand(encoding: int, stored: bytes | memoryview, size: int) -> bytes | memo
     try:
         if zstandard.frame_content_size(stored) != size:
             raise DecodeError(f"a compressed chunk that does not hold {size} bytes")
-        data: bytes = _decompressor().decompress(stored, max_output_size=size)
+        data: bytes = _decompressor().decompress(
+            stored, max_output_size=size, allow_extra_data=False
+        )
     except zstandard.ZstdError as exc:
         raise DecodeError(f"a damaged compressed chunk: {exc}") from exc
     if len(data) != size:

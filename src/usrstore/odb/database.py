@@ -7,6 +7,7 @@ the state that reaches them.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Self
 
@@ -14,9 +15,10 @@ from usrstore.errors import DecodeError, IntegrityError, ObjectNotFoundError
 from usrstore.objects.ids import Kind, ObjectId, PackId
 from usrstore.odb.backend.backend import Backend
 from usrstore.odb.pack import Pack, PackWriter, pack_of_key
-from usrstore.odb.packindex import Row
+from usrstore.odb.packindex import MAX_OBJECTS, Row
 
 ROLL_BYTES = 256 << 20
+ROLL_OBJECTS = MAX_OBJECTS
 # Small packs are merged into one table as they are opened: a store that syncs daily has
 # hundreds of them, and one dict answers faster than a search in each.
 _MERGE_OBJECTS = 4096
@@ -107,7 +109,23 @@ class Database:
             )
         if found.row.kind != kind:
             raise IntegrityError(f"object {oid.short} is not a {kind.word}")
-        return bytes(found.pack.read(oid, found.row))
+        try:
+            return bytes(found.pack.read(oid, found.row))
+        except IntegrityError:
+            data = self._elsewhere(kind, oid, found.pack)
+            if data is None:
+                raise
+            return data
+
+    def _elsewhere(self, kind: Kind, oid: ObjectId, damaged: Pack) -> bytes | None:
+        """A whole copy of an object in another pack, if there is one."""
+        for pack in self._packs.values():
+            row = pack.index.find(oid)
+            if pack is damaged or row is None or row.kind != kind:
+                continue
+            with contextlib.suppress(IntegrityError):
+                return bytes(pack.read(oid, row))
+        return None
 
     def missing(self, oids: Iterable[ObjectId]) -> list[ObjectId]:
         return [oid for oid in oids if not self.has(oid)]
@@ -175,12 +193,18 @@ class Batch:
         if kind is Kind.CHUNK:
             self._data = self._data or self._writer()
             self._data.add(kind, oid, data)
-            if self._data.size >= ROLL_BYTES:
+            if _full(self._data):
                 self._roll()
         else:
-            self._meta = self._meta or self._writer()
-            self._meta.add(kind, oid, data)
+            self._add_meta(kind, oid, data)
         return True
+
+    def _add_meta(self, kind: Kind, oid: ObjectId, data: bytes | memoryview) -> None:
+        self._meta = self._meta or self._writer()
+        self._meta.add(kind, oid, data)
+        if _full(self._meta):
+            self._roll()  # I3: what metadata name is there before they are
+            self._roll_meta()
 
     def holds(self, oid: ObjectId) -> bool:
         return bool((self._meta and oid in self._meta) or (self._data and oid in self._data))
@@ -205,26 +229,34 @@ class Batch:
             self._data = None
             self._database.refresh()
 
-    def finish(self) -> None:
-        """Publish everything, data before metadata (I3)."""
-        self._roll()
-        for pack, index in self._indexes:
-            # A copy of each data pack's index lets fsck rebuild a damaged tail.
-            self._meta = self._meta or self._writer()
-            self._meta.add(Kind.INDEX, pack, index)
+    def _roll_meta(self) -> None:
         if self._meta:
             self.bytes_stored += self._meta.size
             self._meta.finish(self._database.backend)
             self._meta = None
             self._database.refresh()
 
+    def finish(self) -> None:
+        """Publish everything, data before metadata (I3)."""
+        self._roll()
+        for pack, index in self._indexes:
+            # A copy of each data pack's index lets fsck rebuild a damaged tail.
+            self._add_meta(Kind.INDEX, pack, index)
+        self._indexes.clear()
+        self._roll_meta()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
-        if kind is None:
-            self.finish()
-            return
-        for writer in (self._data, self._meta):
-            if writer:
-                writer.abandon()
+        try:
+            if kind is None:
+                self.finish()
+        finally:  # a writer that is left has not been published
+            for writer in (self._data, self._meta):
+                if writer:
+                    writer.abandon()
+
+
+def _full(writer: PackWriter) -> bool:
+    return writer.size >= ROLL_BYTES or len(writer) >= ROLL_OBJECTS

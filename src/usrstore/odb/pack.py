@@ -9,7 +9,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from usrstore.errors import DecodeError, HashMismatchError
+from usrstore.errors import (
+    DecodeError,
+    HashMismatchError,
+    IntegrityError,
+    InvalidInputError,
+    ObjectNotFoundError,
+)
+from usrstore.objects import codec
 from usrstore.objects.ids import Kind, ObjectId, PackId, hash_object
 from usrstore.odb import compress, durable, packindex
 from usrstore.odb.backend.backend import Backend
@@ -22,13 +29,11 @@ def pack_key(pack: PackId) -> str:
 
 def pack_of_key(key: str) -> PackId | None:
     """The pack that a backend key names, or None for a key that names none."""
-    name = key.removeprefix("packs/").removesuffix(".pack")
     try:
-        return PackId(ObjectId.parse(name))
-    except ValueError:
+        pack = PackId(ObjectId.parse(key[len("packs/") : -len(".pack")]))
+    except InvalidInputError:
         return None
-    except Exception:
-        return None
+    return pack if pack_key(pack) == key else None
 
 
 class PackWriter:
@@ -68,19 +73,43 @@ class PackWriter:
         return compress.expand(row.encoding, stored, row.size)
 
     def finish(self, backend: Backend) -> tuple[PackId, bytes]:
-        """Publish the pack; gives its name and index."""
+        """Publish the pack; gives its name and index.
+
+        Raises:
+            StorageError: it could not be written; `abandon` removes what there is of it.
+            IntegrityError: a damaged file has its name.
+        """
         pack, index = packindex.encode(self._rows.items())
         offset = self._spool.size
         self._spool.write(index + packindex.encode_trailer(offset, len(self._rows), pack))
         self._spool.sync()
         self._spool.close()
-        backend.create(pack_key(pack), Path(self._spool.path))
+        if not backend.create(pack_key(pack), Path(self._spool.path)):
+            self._check_present(backend, pack)
         durable.remove(self._spool.path)
         return pack, index
 
+    def _check_present(self, backend: Backend, pack: PackId) -> None:
+        """I2: another writer made this very pack, and only if it is whole may we rely on it."""
+        key = pack_key(pack)
+        try:
+            found = backend.stat(key)
+            present = Pack(backend, pack, found.size if found else 0)
+            for oid, row in present.index.items():
+                present.read(oid, row)
+        except (IntegrityError, ObjectNotFoundError) as exc:
+            raise IntegrityError(
+                f"{key} is damaged and has the name of a pack that was to be written: "
+                f"{exc.message}; nothing was changed",
+                hint="move that file out of the store, then run the same command again",
+            ) from exc
+
     def abandon(self) -> None:
-        self._spool.close()
-        durable.remove(self._spool.path)
+        """Remove what there is of a pack that will not be published."""
+        try:
+            self._spool.close()
+        finally:
+            durable.remove(self._spool.path)
 
 
 class Pack:
@@ -113,6 +142,9 @@ def checked(oid: ObjectId, row: Row, stored: bytes | memoryview, where: str) -> 
         DecodeError, HashMismatchError: naming the object and where it lies.
     """
     try:
+        most = codec.MAX_CHUNK_BYTES if row.kind == Kind.CHUNK else codec.MAX_OBJECT_BYTES
+        if row.size > most:
+            raise DecodeError(f"it would have {row.size} bytes, over the limit of {most}")
         data = compress.expand(row.encoding, stored, row.size)
         matches = hash_object(Kind(row.kind), data) == oid
     except (DecodeError, ValueError) as exc:

@@ -1,7 +1,7 @@
 """The index at the end of a pack ([F-18]): which objects it holds and where.
 
     index    count × id (32 bytes, sorted), then count × (offset u64, stored u32, size u32,
-             kind u8, encoding u8, 2 zero bytes), big-endian
+             kind u8, encoding u8, 2 zero bytes), big-endian; at most 2^18 objects
     trailer  offset of the index u64, count u32, 4 zero bytes, id of the index, magic
 The id of the index names the pack, so a pack whose name and index agree is the one meant.
 """
@@ -20,7 +20,7 @@ from usrstore.objects.ids import ID_BYTES, Kind, ObjectId, PackId, hash_object
 MAGIC = b"USRPACK1"
 _ROW = struct.Struct(">QIIBB2x")
 TRAILER = struct.Struct(">QI4x32s8s")
-MAX_OBJECTS = 1 << 26
+MAX_OBJECTS = 1 << 18  # so that an index, itself an object elsewhere, stays below 16 MiB
 
 
 class Row(NamedTuple):
@@ -117,8 +117,9 @@ def decode_trailer(data: bytes, pack: PackId, pack_bytes: int) -> tuple[int, int
     """
     if len(data) != TRAILER.size:
         raise DecodeError(f"pack {pack.short} is cut off")
-    offset, count, name, magic = TRAILER.unpack(data)
+    offset, count, _name, _magic = TRAILER.unpack(data)
     end = offset + count * (ID_BYTES + _ROW.size) + TRAILER.size
-    if magic != MAGIC or name != pack or count > MAX_OBJECTS or end != pack_bytes:
+    whole = data == encode_trailer(offset, count, pack) and end == pack_bytes
+    if not whole or offset < len(MAGIC) or count > MAX_OBJECTS:
         raise DecodeError(f"pack {pack.short} has a damaged trailer")
     return offset, count

@@ -7,6 +7,7 @@ log. Only this room moves a ref.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -156,4 +157,4 @@ def _show(oid: ObjectId | None) -> str:
 
 def _number(key: str) -> int:
     name = key.removeprefix("states/")
-    return int(name) if len(name) == 20 and name.isdigit() else 0
+    return int(name) if re.fullmatch("[0-9]{20}", name) else 0

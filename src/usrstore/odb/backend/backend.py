@@ -9,7 +9,8 @@ from typing import NamedTuple, Protocol
 
 from usrstore.errors import InvalidNameError
 
-_KEY = re.compile(r"[a-z0-9][a-z0-9.-]*(/[a-z0-9][a-z0-9.-]*)*")
+_WORD = re.compile(r"[a-z0-9][a-z0-9.-]*")
+_KEY = re.compile(rf"{_WORD.pattern}(/{_WORD.pattern})*")
 
 
 class Stat(NamedTuple):
@@ -51,12 +52,20 @@ class Backend(Protocol):
         ...
 
     def list(self, prefix: str) -> Iterator[Stat]:
-        """Every key that starts with `prefix` (which ends with '/'), sorted."""
+        """Every key that starts with `prefix` (which ends with '/'), sorted.
+
+        Whatever else lies in the same place and is no key is passed over.
+        """
         ...
 
     def delete(self, key: str) -> None:
         """Forget a key; one that is not there is no error."""
         ...
+
+
+def is_word(name: str) -> bool:
+    """Whether `name` can stand between the slashes of a key."""
+    return _WORD.fullmatch(name) is not None
 
 
 def check_key(key: str) -> str:

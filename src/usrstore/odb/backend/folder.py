@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from usrstore.errors import ObjectNotFoundError, StorageError
 from usrstore.odb import durable
-from usrstore.odb.backend.backend import Stat, check_key
+from usrstore.odb.backend.backend import Stat, check_key, is_word
 
 
 class FolderBackend:
-    """Keys are paths below `root`; values are read-only files."""
+    """Keys are paths below `root`; values are files that nobody writes again."""
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -23,7 +24,7 @@ class FolderBackend:
     def read(self, key: str, start: int = 0, length: int | None = None) -> bytes:
         try:
             fd = os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise ObjectNotFoundError(f"no {key} in {self.root}") from None
         except OSError as exc:
             raise durable.storage_error(exc, f"cannot read {self.path(key)}") from exc
@@ -38,6 +39,8 @@ class FolderBackend:
                     break
                 pieces.append(piece)
                 start += len(piece)
+        except IsADirectoryError:  # the beginning of other keys is no key
+            raise ObjectNotFoundError(f"no {key} in {self.root}") from None
         except OSError as exc:
             raise durable.storage_error(exc, f"cannot read {self.path(key)}") from exc
         finally:
@@ -54,10 +57,12 @@ class FolderBackend:
     def stat(self, key: str) -> Stat | None:
         try:
             found = os.stat(self.path(key))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as exc:
             raise durable.storage_error(exc, f"cannot read {self.path(key)}") from exc
+        if not stat.S_ISREG(found.st_mode):
+            return None
         return Stat(key, found.st_size, found.st_mtime)
 
     def list(self, prefix: str) -> Iterator[Stat]:
@@ -65,24 +70,26 @@ class FolderBackend:
         try:
             with os.scandir(folder) as entries:
                 rows = sorted(
-                    (entry.name, entry)
+                    # As whole keys sort: what is below `a/` comes after `a-b`.
+                    (f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name, entry)
                     for entry in entries
-                    if not entry.name.startswith(durable.TEMPORARY_PREFIX)
+                    if is_word(entry.name)
                 )
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as exc:
             raise durable.storage_error(exc, f"cannot list {folder}") from exc
         for name, entry in rows:
             key = f"{prefix.rstrip('/')}/{name}"
+            if name.endswith("/"):
+                yield from self.list(key)
+                continue
             try:
-                if entry.is_dir(follow_symlinks=False):
-                    yield from self.list(key)
-                else:
-                    found = entry.stat()
-                    yield Stat(key, found.st_size, found.st_mtime)
+                found = entry.stat(follow_symlinks=False)
             except FileNotFoundError:  # deleted while we list
                 continue
+            if stat.S_ISREG(found.st_mode):
+                yield Stat(key, found.st_size, found.st_mtime)
 
     def delete(self, key: str) -> None:
         try:
