@@ -9,7 +9,7 @@ from pathlib import Path
 
 from support import datasets
 from support.datasets import DATASET
-from support.people import make_who
+from support.people import BOB, make_who
 from usrstore.dataset import registry
 from usrstore.objects.ids import Kind, ManifestId
 from usrstore.objects.names import head_ref
@@ -98,7 +98,7 @@ class Pair:
         """Two new roots; `here` holds the dataset."""
         pair = cls(
             Place(Path(home) / "here", make_who("alice")),
-            Place(Path(home) / "there", make_who("bob")),
+            Place(Path(home) / "there", make_who("bob", BOB)),
         )
         pair.here.path.mkdir(parents=True)
         pair.there.path.mkdir(parents=True)
