@@ -1,0 +1,33 @@
+# `just` lists what there is; every recipe is one line of ./dev, so just itself is optional.
+
+default:
+    @just --list
+
+# Make the environment
+setup:
+    ./dev setup
+
+# The main job: the sync-fidelity runbook with real faults
+drill *options:
+    ./dev drill {{options}}
+
+# The tests
+test *options:
+    ./dev test {{options}}
+
+# ruff, mypy, import contracts
+lint:
+    ./dev lint
+
+# Format and apply safe fixes
+fmt:
+    .venv/bin/ruff format .
+    .venv/bin/ruff check --fix .
+
+# The benchmarks beside their peers
+bench *names:
+    ./dev bench {{names}}
+
+# What CI runs
+check:
+    .ci/run
