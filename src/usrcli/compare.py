@@ -90,8 +90,11 @@ def print_stat(comparison: Comparison, new: Listing, old: Listing) -> None:
         added = sum(new[p].size for p in delta.local_only)
         gone = sum(old[p].size for p in delta.remote_only)
         grown = sum(new[p].size - old[p].size for p in delta.differ)
-        click.echo(
-            f"{section.label:<11}: {len(delta.local_only)} added ({human_bytes(added)}), "
-            f"{len(delta.remote_only)} deleted ({human_bytes(gone)}), "
-            f"{len(delta.differ)} modified ({grown:+d} bytes)"
-        )
+        parts = []
+        if delta.local_only:
+            parts.append(f"{len(delta.local_only)} added ({human_bytes(added)})")
+        if delta.remote_only:
+            parts.append(f"{len(delta.remote_only)} deleted ({human_bytes(gone)})")
+        if delta.differ:
+            parts.append(f"{len(delta.differ)} modified ({grown:+d} bytes)")
+        click.echo(f"{section.label:<11}: {', '.join(parts)}")

@@ -108,7 +108,7 @@ def infer_dataset(root: Root, text: str | None) -> str:
     Raises:
         NotFoundError: neither.
     """
-    if text:
+    if text is not None:
         return root.find_dataset(text)
     here = os.path.relpath(os.path.realpath(os.getcwd()), os.path.realpath(root.path))
     parts = [] if here == "." or here.startswith("..") else here.split("/")

@@ -352,8 +352,8 @@ def checkout(revision: str, paths: tuple[str, ...], yes: bool, as_json: bool) ->
     who = make_who(root)
     recover(root, who, only=name)
     progress = reporter("auto")
+    chosen = (*paths, path) if path else paths
     try:
-        chosen = (*paths, path) if path else paths
         result = verb(Site.open(root, name, who), ManifestId(oid), paths=chosen, emit=progress)
     finally:
         progress.done()
@@ -369,7 +369,11 @@ def checkout(revision: str, paths: tuple[str, ...], yes: bool, as_json: bool) ->
         return 0
     if result.saved:
         click.echo(f"kept what was here as {result.saved.short}")
-    click.echo(f"{name}: {plural(result.changed, 'file')} changed; the folder is at {oid.short}")
+    if chosen:
+        click.echo(f"{name}: {plural(result.changed, 'file')} changed to what {oid.short} holds")
+    else:
+        files = plural(result.changed, "file")
+        click.echo(f"{name}: {files} changed; the folder is at {oid.short}")
     return 0
 
 

@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(argv: list[str]) -> int:
     """Run one command and give its exit status; no traceback reaches a person."""
-    as_json = "--json" in argv or ("--format", "json") in pairwise(argv)
+    as_json = _wants_json(argv)
     debug = "--debug" in argv
     try:
         result = cli.main(args=argv, prog_name="usr", standalone_mode=False)
@@ -148,6 +148,8 @@ def run(argv: list[str]) -> int:
         return _interrupted()
     except click.ClickException as exc:
         exc.show()
+        if not isinstance(exc, click.exceptions.NoArgsIsHelpError):
+            click.echo("code: usage", err=True)
         if as_json:
             _print_json_error("usage", exc.format_message(), None, EXIT_USAGE)
         return EXIT_USAGE
@@ -160,15 +162,29 @@ def run(argv: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except OSError as exc:
+        if debug:
+            raise
+        return _report(_machine(exc), as_json=as_json)
     except Exception as exc:
         if debug:
             raise
         text = f"usr failed in a way it should not: {type(exc).__name__}: {exc}"
         hint = "run it again with `usr --debug …` and report what it prints"
-        click.echo(f"error: {text}\nhint: {hint}", err=True)
+        click.echo(f"error: {text}\ncode: bug\nhint: {hint}", err=True)
         if as_json:
             _print_json_error("bug", text, hint, EXIT_BUG)
         return EXIT_BUG
+
+
+def _wants_json(argv: list[str]) -> bool:
+    return "--json" in argv or "--format=json" in argv or ("--format", "json") in pairwise(argv)
+
+
+def _machine(exc: OSError) -> UsrError:
+    """What the machine refused, where no room of the library had a better word for it."""
+    where = f"{exc.filename}: " if exc.filename else ""
+    return errors.StorageError(f"{where}{exc.strerror or exc}")
 
 
 def _interrupted() -> int:
@@ -195,7 +211,7 @@ def _report(error: UsrError, *, as_json: bool) -> int:
 
 def _print_json_error(code: str, message: str, hint: str | None, status: int) -> None:
     body: dict[str, Any] = {"code": code, "message": message, "hint": hint, "exit": status}
-    click.echo(json.dumps({"usr_output_version": 1, "error": body}))
+    click.echo(json.dumps({"usr_output_version": 1, "error": body}, separators=(",", ":")))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from usrstore.errors import (
     AmbiguousRevisionError,
     InvalidInputError,
     ObjectNotFoundError,
+    RevisionNotFoundError,
     UsrError,
 )
 from usrstore.objects.ids import Kind, ObjectId
@@ -175,9 +176,11 @@ def ls_tree(revision: str, name_only: bool, null: bool) -> int:
     manifest = reach.manifest(root.database.get, oid)
     listing = reach.listing(root.database.get, manifest.tree)
     end = "\0" if null else "\n"
-    for path in sorted(listing):
-        if prefix and path != prefix and not path.startswith(f"{prefix.rstrip('/')}/"):
-            continue
+    stem = (prefix or "").rstrip("/")
+    paths = [p for p in sorted(listing) if not stem or p == stem or p.startswith(f"{stem}/")]
+    if stem and not paths:
+        raise RevisionNotFoundError(f"state {oid.short} holds no {stem!r}")
+    for path in paths:
         entry = listing[path]
         row = path if name_only else f"{entry.content} {entry.size:>12}\t{path}"
         click.echo(row + end, nl=False)
@@ -189,11 +192,15 @@ def ls_tree(revision: str, name_only: bool, null: bool) -> int:
 @click.option("--short", is_flag=True, help="Twelve digits.")
 @click.option("--tree", "as_tree", is_flag=True, help="The tree id of the state.")
 def rev_parse(revisions: tuple[str, ...], short: bool, as_tree: bool) -> int:
-    """The manifest id that each revision names."""
+    """The manifest id that each revision names; for REV:PATH the id of that file's object."""
     root = find_root()
     for text in revisions:
-        found, _ = resolve(root, text, now_us=_now_us())
-        oid: ObjectId = reach.manifest(root.database.get, found).tree if as_tree else found
+        found, path = resolve(root, text, now_us=_now_us())
+        oid: ObjectId = found
+        if as_tree:
+            oid = reach.manifest(root.database.get, found).tree
+        elif path is not None:
+            oid, _ = _find_object(root, text)
         click.echo(oid.short if short else str(oid))
     return 0
 

@@ -13,6 +13,8 @@ from usrstore.errors import NotFoundError
 from usrstore.remote import profiles
 from usrstore.root import Root
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+
 
 def _root() -> Root | None:
     """The local root if there is one: a remote can be looked at from anywhere."""
@@ -30,7 +32,7 @@ def remotes() -> None:
 
 
 @remotes.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@json_option
 def list_remotes(as_json: bool) -> int:
     """Every remote and where it is."""
     path = remotes_path(_root())
@@ -52,7 +54,7 @@ def _data(profile: profiles.Profile) -> dict[str, Any]:
 
 @remotes.command()
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@json_option
 def show(name: str, as_json: bool) -> int:
     """One remote, with every setting."""
     path = remotes_path(_root())
@@ -68,22 +70,33 @@ def show(name: str, as_json: bool) -> int:
 
 @remotes.command()
 @click.argument("name")
-@click.option("--type", "kind", type=click.Choice(["ssh", "folder"]), default="ssh")
-@click.option("--host")
-@click.option("--user")
+@click.option(
+    "--type",
+    "kind",
+    type=click.Choice(["ssh", "folder"]),
+    default="ssh",
+    show_default=True,
+    help="Another host, or another folder on this one.",
+)
+@click.option("--host", help="Its name, or an alias of ~/.ssh/config.")
+@click.option("--user", help="Who logs in there [ssh decides].")
 @click.option("--base-dir", required=True, help="The root at the remote.")
-@click.option("--port", type=click.IntRange(1, 65535))
+@click.option("--port", type=click.IntRange(1, 65535), help="Of its sshd [ssh decides].")
 @click.option("--batch-mode/--no-batch-mode", default=True, help="ssh may not ask questions.")
 @click.option("--ssh-key-env", help="An environment variable that holds a key's path.")
-@click.option("--usr-command", default="usr", help="How usr is started there.")
+@click.option("--usr-command", default="usr", show_default=True, help="How usr is started there.")
 @click.option("--ssh-option", "ssh_options", multiple=True, help="One more argument for ssh.")
 @click.option("--overwrite", is_flag=True, help="Replace a remote of this name.")
-def add(name: str, kind: str, overwrite: bool, **values: Any) -> int:
+@json_option
+def add(name: str, kind: str, overwrite: bool, as_json: bool, **values: Any) -> int:
     """Write a remote down; nothing is contacted."""
     path = remotes_path(_root())
     values["ssh_options"] = list(values["ssh_options"])
     profile = profiles.parse(name, {"type": kind, **values}, path)
     profiles.add(path, profile, overwrite=overwrite)
+    if as_json:
+        print_json({"added": name, "path": path})
+        return 0
     click.echo(f"{name} is {profile.place} ({path})")
     click.echo(f"next: usr remotes doctor --remote {name}")
     return 0
@@ -91,10 +104,14 @@ def add(name: str, kind: str, overwrite: bool, **values: Any) -> int:
 
 @remotes.command()
 @click.argument("name")
-def remove(name: str) -> int:
+@json_option
+def remove(name: str, as_json: bool) -> int:
     """Forget a remote; nothing at the remote changes."""
     path = remotes_path(_root())
     profiles.remove(path, name)
+    if as_json:
+        print_json({"removed": name, "path": path})
+        return 0
     click.echo(f"{name} removed from {path}")
     return 0
 
@@ -102,7 +119,7 @@ def remove(name: str) -> int:
 @remotes.command()
 @click.option("--remote", "name", required=True, help="Which remote.")
 @click.option("--check-base-dir/--no-check-base-dir", default=True, hidden=True)
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@json_option
 def doctor(name: str, check_base_dir: bool, as_json: bool) -> int:
     """Everything a push needs, each with the command that mends it. Exit 0 only if it would work."""
     from usrstore.verbs.doctor import doctor as verb

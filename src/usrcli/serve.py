@@ -39,12 +39,12 @@ def serve(
     max_bytes: int | None,
     trust: Mode | None,
 ) -> None:
-    r"""Answer another usr over standard input and output; meant to be started by its ssh.
+    """Answer another usr over standard input and output; meant to be started by its ssh.
 
     \b
     In authorized_keys or sshd_config, for a collaborator who may only read:
       ForceCommand usr serve --stdio --root /data/usr --read-only
-    """
+    """  # noqa: D301
     # Nothing but frames may reach standard output: whatever prints goes to standard error.
     out = os.fdopen(os.dup(1), "wb", buffering=1 << 20)
     os.dup2(2, 1)

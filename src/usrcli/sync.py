@@ -55,7 +55,7 @@ shared = _options(
         "form",
         type=click.Choice(["auto", "rich", "plain", "json"]),
         default="auto",
-        help="`json` is --json.",
+        help="`json` is --json; the others are all plain text.",
     ),
     click.option("--primary-only", is_flag=True, help="Only records.parquet moves."),
     click.option("--skip-snapshots", is_flag=True, help="All but _snapshots/ moves."),
@@ -150,6 +150,8 @@ class Request:
         click.echo("Changes detected. Proceed with overwrite?", err=self.as_json)
         click.echo("[Enter = Yes / n = No] : ", nl=False, err=self.as_json)
         answer = sys.stdin.readline()
+        if not sys.stdin.isatty():
+            click.echo(err=self.as_json)  # nobody's Enter ended that line
         if not answer:
             click.echo("no answer: nothing was changed (-y goes on without asking)", err=True)
             return False
@@ -158,7 +160,7 @@ class Request:
 
 @contextlib.contextmanager
 def _refusal(
-    request: Request, action: audit.Action, dataset: str, checks: Checks
+    request: Request, action: audit.Action, dataset: str, options: Options
 ) -> Iterator[None]:
     """A failed run writes its audit, too."""
     try:
@@ -173,8 +175,8 @@ def _refusal(
             "exit": exit_status(exc),
         }
         if request.seen is not None:
-            refused = SyncResult(action, "REFUSED", request.seen, checks)
-            data = audit.data(refused)
+            refused = SyncResult(action, "REFUSED", request.seen, options.checks)
+            data = {**audit.data(refused), "policy": list(options.policy)}
             if not request.as_json:
                 for text in rendering.audit_lines(refused):
                     click.echo(text)
@@ -197,14 +199,14 @@ def _write_audit(request: Request, data: dict[str, Any]) -> None:
         click.echo(f"warning: the audit could not be written to {path}: {exc.strerror}", err=True)
 
 
-def _show(request: Request, result: SyncResult) -> None:
-    data = audit.data(result)
+def _show(request: Request, result: SyncResult, policy: tuple[str, ...] = ()) -> None:
+    data = {**audit.data(result), "policy": list(policy)}
     _write_audit(request, data)
+    for text in rendering.policy_warnings(policy):
+        click.echo(text, err=True)
     if request.as_json:
         print_json(data)
         return
-    for text in rendering.policy_warnings(result.checks.policy):
-        click.echo(text, err=True)
     for text in rendering.audit_lines(result):
         click.echo(text)
 
@@ -213,6 +215,8 @@ def _site(root: Root, dataset: DatasetId, request: Request) -> Site:
     seconds = parse_seconds(request.values["lock_timeout"])
     return Site.open(root, dataset, make_who(root), lock_timeout_s=seconds)
 
+
+_NOTHING_CHOSEN = "What differs is in sections that were left out; the others are equal."
 
 Verb = Callable[[Site, Peer, str, Options], SyncResult | None]
 
@@ -228,7 +232,7 @@ def _sync(action: Literal["pull", "push"], dataset: str, remote: str, request: R
         from usrstore.verbs.push import push as verb
     from usrstore.verbs.recover import recover
 
-    with _refusal(request, action, name, options.checks):
+    with _refusal(request, action, name, options):
         site = _site(root, name, request)
         if root.has_store:
             recover(root, site.who, only=name)
@@ -251,10 +255,11 @@ def _sync(action: Literal["pull", "push"], dataset: str, remote: str, request: R
         if not result.changed:
             click.echo("Already up to date.")
         elif result.state == "NO-OP":
-            click.echo("Nothing to pull: this side is ahead." if action == "pull" else "")
+            ahead = action == "pull" and options.whole
+            click.echo("Nothing to pull: this side is ahead." if ahead else _NOTHING_CHOSEN)
         for text in rendering.change_lines(result) if result.state == "DRY-RUN" else ():
             click.echo(text)
-    _show(request, result)
+    _show(request, result, options.policy)
     if result.state != "DRY-RUN" and not request.as_json:
         click.echo(f"{action.capitalize()} complete.")
     return 0
@@ -303,13 +308,13 @@ def push(dataset: str, remote: str, **values: Any) -> int:
 @click.option("--porcelain", is_flag=True, help="As --name-status, in a form that never changes.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there are differences.")
 def diff(this: str, other: str | None, **values: Any) -> int:
-    r"""Compare THIS with OTHER, by content. Nothing is written anywhere but our stat cache.
+    """Compare THIS with OTHER, by content. Nothing is written anywhere but our stat cache.
 
     \b
     usr diff DATASET REMOTE   the folder here with the folder at the remote
     usr diff DATASET          the folder with its last state
     usr diff REV REV          two states
-    """
+    """  # noqa: D301
     from usrcli import compare
     from usrcli.context import remotes_path
     from usrstore.remote import profiles
@@ -325,7 +330,7 @@ def diff(this: str, other: str | None, **values: Any) -> int:
     progress = reporter(request.values["progress"])
     from usrstore.verbs.diff import diff as verb
 
-    with _refusal(request, "diff", name, options.checks), peer_of(root, other) as peer:
+    with _refusal(request, "diff", name, options), peer_of(root, other) as peer:
         try:
             result = verb(
                 _site(root, name, request),
@@ -337,25 +342,30 @@ def diff(this: str, other: str | None, **values: Any) -> int:
             )
         finally:
             progress.done()
-    listed = values["name_status"] or values["porcelain"]
-    if listed:
+    if request.as_json:
+        _show(request, result)
+    elif values["name_status"] or values["porcelain"]:
         _write_audit(request, audit.data(result))
         compare.print_name_status(result.meeting.comparison)
     elif values["stat"]:
+        _write_audit(request, audit.data(result))
         compare.print_stat(result.meeting.comparison, result.meeting.local, result.meeting.there)
     else:
         _show(request, result)
-        if not request.as_json:
-            for text in rendering.change_lines(result):
-                click.echo(text)
-            click.echo(rendering.status_line(result))
+        for text in rendering.change_lines(result):
+            click.echo(text)
+        click.echo(rendering.status_line(result))
     return 1 if values["exit_code"] and result.changed else 0
 
 
 @click.command(short_help="Bring a remote's state into the store only")
 @click.argument("dataset")
 @click.argument("remote")
-@click.option("--trust", type=click.Choice(["strict", "tofu", "none"]))
+@click.option(
+    "--trust",
+    type=click.Choice(["strict", "tofu", "none"]),
+    help="Which signatures to believe [.usr/config, else tofu].",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def fetch(dataset: str, remote: str, trust: Mode | None, as_json: bool) -> int:
     """Bring the state of DATASET at REMOTE into the store, kept; the folder is not touched.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from usrcli.render.text import human_bytes, human_seconds
 from usrstore.objects.ids import ObjectId
 from usrstore.objects.sections import Section
+from usrstore.objects.tree import Listing
 from usrstore.verbs import audit
 from usrstore.verbs.audit import SyncResult
 
@@ -41,7 +44,7 @@ def audit_lines(result: SyncResult) -> list[str]:
         ),
     ]
     lines += [_inventory(data, name) for name in ("_derived", "_auxiliary")]
-    lines.append(line("Manifest", _manifest(result)))
+    lines.append(line("Manifest", _manifest(result, data["manifest"])))
     if result.state == "TRANSFERRED":
         moved = result.moved
         wire = (
@@ -61,7 +64,7 @@ def audit_lines(result: SyncResult) -> list[str]:
     return lines
 
 
-def _target(result: SyncResult):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _target(result: SyncResult) -> Listing:
     return result.meeting.local if result.action == "push" else result.meeting.there
 
 
@@ -69,7 +72,7 @@ def _changed(changed: bool) -> str:
     return "changed" if changed else "unchanged"
 
 
-def _inventory(data: dict, name: str) -> str:  # type: ignore[type-arg]
+def _inventory(data: dict[str, Any], name: str) -> str:
     rows = data[name]
     return line(
         name,
@@ -79,8 +82,8 @@ def _inventory(data: dict, name: str) -> str:  # type: ignore[type-arg]
     )
 
 
-def _manifest(result: SyncResult) -> str:
-    met, verdict = result.meeting, result.verdict
+def _manifest(result: SyncResult, data: dict[str, Any]) -> str:
+    met = result.meeting
 
     def short(oid: ObjectId | None) -> str:
         return oid.short if oid else "none"
@@ -88,9 +91,8 @@ def _manifest(result: SyncResult) -> str:
     text = f"local={short(met.head)} remote={short(met.answer.head)}"
     if result.manifest and result.state == "TRANSFERRED":
         text += f" now={short(result.manifest)}"
-    if verdict is not None:
-        signer = verdict.key.fingerprint if verdict.key else "nobody"
-        text += f" signer={signer} signature={verdict.status}"
+    if data["signature"] is not None:
+        text += f" signer={data['signer'] or 'nobody'} signature={data['signature']}"
     return text
 
 

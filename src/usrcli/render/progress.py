@@ -77,7 +77,9 @@ class Notes:
 
 
 def reporter(mode: str) -> ProgressLine | JsonLines | Notes:
-    """`auto` shows a line on a terminal; `json`; `none`."""
+    """`auto` shows a line on a terminal unless --no-rich; `json`; `none`."""
     if mode == "json":
         return JsonLines()
-    return ProgressLine() if mode == "auto" and sys.stderr.isatty() else Notes()
+    context = click.get_current_context(silent=True)
+    plain = context is not None and context.color is False
+    return ProgressLine() if mode == "auto" and sys.stderr.isatty() and not plain else Notes()

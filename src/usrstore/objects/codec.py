@@ -1,4 +1,4 @@
-"""Canonical msgpack, bounded: the only room that knows the encoding ([F-3]…[F-6]).
+"""Canonical msgpack, bounded: the only room that knows the encoding ([F-6]…[F-9]).
 
 `encode` writes shortest forms with map keys sorted. `decode` gives plain values and raises
 only `DecodeError`; the object rooms check every field and then that their own encoding
@@ -172,7 +172,7 @@ def refused(value: Any, what: str) -> DecodeError:
 
 
 def same(value: T, encoded: bytes, original: bytes | memoryview, what: str) -> T:
-    """`value`, if its own encoding is exactly the bytes it was read from ([F-4])."""
+    """`value`, if its own encoding is exactly the bytes it was read from ([F-7])."""
     if encoded != original:
         raise DecodeError(f"a {what} that is not canonically encoded")
     return value

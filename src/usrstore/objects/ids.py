@@ -2,7 +2,7 @@
 
 A chunk's id is the plain hash of its bytes, so stock `b3sum` prints it; every other kind
 is hashed under a derive-key context of its own, so that no object can pass for one of
-another kind ([F-1], [F-2]).
+another kind ([F-3], [F-4]).
 """
 
 from __future__ import annotations

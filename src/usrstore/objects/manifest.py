@@ -1,4 +1,4 @@
-"""Manifest: one dataset state, signed; tag: a signed name for a manifest ([F-15], [F-16]).
+"""Manifest: one dataset state, signed; tag: a signed name for a manifest ([F-23]…[F-28]).
 
 Both are `[payload, signature]`: the payload is itself canonical bytes, so that what is
 signed is exactly what is stored, and the signature is a raw SSHSIG blob or nil.

@@ -1,7 +1,7 @@
 """Names that people and files carry: datasets, refs, remotes, paths. One rule each, checked once.
 
 Ref names follow git's ref-format rules, so that a dataset id can stand inside one and be
-typed on a command line without surprises ([F-20]…[F-23]).
+typed on a command line without surprises ([F-33]…[F-35]).
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def tag_ref(dataset: DatasetId, tag: str) -> RefName:
 
 
 def entry_problem(name: str) -> str | None:
-    """Why `name` cannot be one component of a path in a state; None if it can ([F-12])."""
+    """Why `name` cannot be one component of a path in a state; None if it can ([F-18])."""
     if name in ("", ".", ".."):
         return "it is empty, '.' or '..'"
     if "/" in name or "\0" in name:

@@ -1,4 +1,4 @@
-"""One rule for cutting long lists into small nodes, shared by recipes and trees ([F-8]).
+"""One rule for cutting long lists into small nodes, shared by recipes and trees ([F-10], [F-11]).
 
 A node ends after an item whose id says so, or when it is full; nodes are themselves listed
 in nodes until one is left. The cut depends on nothing but the items beside it, so a change

@@ -1,4 +1,4 @@
-"""Recipe: how one file is rebuilt from chunks. Below identity, like a delta in git ([F-9]).
+"""Recipe: how one file is rebuilt from chunks. Below identity, like a delta in git ([F-12]…[F-14]).
 
 A recipe node lists parts of 40 bytes (id, length): chunks at height 0, recipe nodes above.
 What the file *is* (size and content hash) stands in its tree entry; a recipe says only how

@@ -1,4 +1,4 @@
-"""Revisions, git's way: what a person types to name a state, parsed but not yet looked up.
+"""Revisions, git's way: what a person types to name a state, parsed but not yet looked up ([F-36]).
 
 <dataset>   <dataset>@<tag>   <dataset>~3   <dataset>@{2026-11-01}   <dataset>@{2 days ago}
 <dataset>@{u}   <remote>/<dataset>   <id or prefix>   …and any of them followed by :<path>

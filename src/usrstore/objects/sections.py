@@ -1,4 +1,4 @@
-"""The five sections of a dataset, and which section a path belongs to ([F-13]).
+"""The five sections of a dataset, and which section a path belongs to ([F-20], [F-21]).
 
 Paths inside a dataset are '/'-separated and relative to its folder; inside a root tree the
 same file stands below its section's name.

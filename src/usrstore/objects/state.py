@@ -1,4 +1,4 @@
-"""State: the numbered record of all refs ([F-17]). The chain of states is the operation log."""
+"""State: the numbered record of all refs ([F-30], [F-31]). The chain of states is the operation log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tree: a folder as sorted entries ([F-10]…[F-14]). Equal folders have equal ids (I8).
+"""Tree: a folder as sorted entries ([F-15]…[F-22]). Equal folders have equal ids (I8).
 
 Long folders are cut into nodes (see `nodes`), so that one added file in thousands costs a
 few kilobytes. `build` makes the trees of a whole dataset from its listing; `flatten` reads
@@ -226,7 +226,7 @@ def flatten(root: TreeId, get: Callable[[TreeId], bytes]) -> Listing:
     """The listing of a dataset's root tree.
 
     Raises:
-        DecodeError: a tree that `build` would not have made from its own files ([F-14]).
+        DecodeError: a tree that `build` would not have made from its own files ([F-22]).
         UnsafeFileError: a file in a section that is not its own.
     """
     listing: Listing = {}

@@ -1,4 +1,4 @@
-"""zstd level 1, and only where it pays ([F-19]).
+"""zstd level 1, and only where it pays ([F-43]).
 
 Parquet pages are compressed already (a try gains 0.02 %), JSON lines and CSV shrink to a
 quarter; the middle 4 KiB of a chunk tells which it is for a twentieth of the price.

@@ -1,4 +1,4 @@
-"""Packs: few, large, immutable files of objects ([F-18]).
+"""Packs: few, large, immutable files of objects ([F-37]…[F-42]).
 
 Objects lie contiguously with nothing between them, so a file's chunks are a few long runs.
 A pack is written under a temporary name, synced once, and then published whole.

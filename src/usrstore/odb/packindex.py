@@ -1,4 +1,4 @@
-"""The index at the end of a pack ([F-18]): which objects it holds and where.
+"""The index at the end of a pack ([F-38]…[F-40]): which objects it holds and where.
 
     index    count × id (32 bytes, sorted), then count × (offset u64, stored u32, size u32,
              kind u8, encoding u8, 2 zero bytes), big-endian; at most 2^18 objects

@@ -1,4 +1,4 @@
-"""The chain of states: the only mutable thing, and nothing in it is ever overwritten (I4).
+"""The chain of states: the only mutable thing, and nothing in it is ever overwritten (I4, [F-32]).
 
 State n + 1 can be created exactly once, by whoever comes first; that is the whole consensus.
 It needs no lock, survives dead holders and lost replies, and its history is the operation

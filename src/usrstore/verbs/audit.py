@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from usrstore.objects.ids import ManifestId
+from usrstore.objects.ids import Kind, ManifestId
+from usrstore.objects.manifest import Signed
 from usrstore.objects.sections import EVENTS_FILE, META_FILE, Section, section_of
 from usrstore.objects.tree import Listing
 from usrstore.remote.peer import Checks
-from usrstore.trust.policy import Verdict
+from usrstore.trust.policy import Verdict, judge
+from usrstore.verbs import believing
 from usrstore.verbs.meeting import Meeting
 
 Action = Literal["diff", "pull", "push"]
@@ -131,11 +133,28 @@ def _inventory(met: Meeting, section: Section) -> dict[str, Any]:
 
 
 def _manifest(result: SyncResult) -> dict[str, Any]:
-    met, verdict = result.meeting, result.verdict
+    met = result.meeting
+    signer, signature = _signed(result)
     return {
         "local": met.head.hex() if met.head else None,
         "remote": met.answer.head.hex() if met.answer.head else None,
         "result": result.manifest.hex() if result.manifest else None,
-        "signer": verdict.key.fingerprint if verdict and verdict.key else None,
-        "signature": verdict.status if verdict else None,
+        "signer": signer,
+        "signature": signature,
     }
+
+
+def _signed(result: SyncResult) -> tuple[str | None, str | None]:
+    """Who signed the state that was dealt with, and what the signature is worth."""
+    met, verdict = result.meeting, result.verdict
+    if verdict is None and result.state == "TRANSFERRED" and result.manifest is not None:
+        if result.action == "pull":
+            return None, "absent"  # the remote's folder had no signed state
+        data = met.site.overlay.get(Kind.MANIFEST, result.manifest)
+        policy = believing.policy_for(
+            met.site.root, met.site.who, met.remote, met.site.dataset, "none"
+        )
+        verdict = judge(Signed.decode(data), policy)
+    if verdict is None:
+        return None, None
+    return verdict.key.fingerprint if verdict.key else None, verdict.status

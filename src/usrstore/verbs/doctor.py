@@ -103,7 +103,7 @@ def _local(root: Root | None, who: Who) -> list[Check]:
             Check(
                 "trust",
                 not bad,
-                f"mode {mode}, {listed} listed signers",
+                f"mode {mode}, {listed} listed {'signer' if listed == 1 else 'signers'}",
                 "usr trust add --name WHO --key 'ssh-ed25519 …'" if bad else "",
             )
         )
@@ -172,7 +172,7 @@ def _remote(profile: Profile, probe: Probe, who: Who) -> list[Check]:
             Check(
                 "room",
                 None if low or few else True,
-                f"{probe.free_bytes} bytes{inodes} free",
+                f"{probe.free_bytes / 1e9:.1f} GB{inodes} free",
                 "free some space there" if low or few else "",
             )
         )

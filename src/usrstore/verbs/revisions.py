@@ -59,6 +59,9 @@ def _base(root: Root, parsed: Revision, text: str) -> tuple[DatasetId | None, Ma
         if found:
             manifest = _peel(root, found[0][0])
             return DatasetId(reach.manifest(root.database.get, manifest).dataset), manifest
+    named = [name for name in refs if name.startswith("heads/") and name.endswith(f"/{base}")]
+    if len(named) == 1:  # a unique last name, as where a dataset is asked for
+        return _dataset_of(named[0]), _peel(root, refs[named[0]])
     try:
         return check_dataset(base), None
     except InvalidNameError:
@@ -104,7 +107,9 @@ def _step(
         if step.nth == 0:
             return oid
         if step.nth > len(manifest.parents):
-            raise RevisionNotFoundError(f"{text!r}: that state has {len(manifest.parents)} parents")
+            parents = len(manifest.parents)
+            word = "parent" if parents == 1 else "parents"
+            raise RevisionNotFoundError(f"{text!r}: that state has {parents} {word}")
         return manifest.parents[step.nth - 1]
     for _ in range(step.steps if isinstance(step, Ancestor) else 0):
         if not manifest.parents:
