@@ -1,4 +1,4 @@
-"""The five verbs of a backend, as a contract ([F-1], [F-2]). One test suite runs against every backend."""
+"""The five verbs of a backend, as a contract ([F-1], [F-2]); one suite tests every backend."""
 
 from __future__ import annotations
 
