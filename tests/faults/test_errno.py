@@ -66,7 +66,7 @@ def look(pair):
 
 def check(verb, before, after, pair, at):
     """Each folder with its refs is as before, or (past the point of no return) as afterwards."""
-    for place, was, becomes in zip((pair.here, pair.there), before, after, strict=True):
+    for place in (pair.here, pair.there):
         if place.root.has_store:
             place.recover()
             assert place.root.journaled() == [], at

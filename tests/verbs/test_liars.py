@@ -299,8 +299,8 @@ def test_a_forked_head_is_refused_even_if_its_numbers_look_right(pulling):
 
 # ── signatures ────────────────────────────────────────────────────────────────────────────
 def test_a_bad_signature_is_believed_in_no_mode(pulling):
+    liar = lambda host: Saying(host, compared=liars.resigned_badly)
     for trust in ("strict", "tofu", "none"):
-        liar = lambda host: Saying(host, compared=liars.resigned_badly)
         refused(BadSignatureError, lambda t=trust: pull_from(pulling, liar, trust=t), pulling.here)
 
 
