@@ -20,6 +20,11 @@ MAX_DEPTH = 64
 
 # git-check-ref-format(1): what may not stand in one component of a ref name.
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{")
+# White space, controls and marks that cannot be seen. A list, because what a library calls
+# printable grows with every version of Unicode, and what may be a name must not.
+_INVISIBLE = re.compile(
+    "[\x80-\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff\ud800-\udfff]"
+)
 
 
 def check_component(name: str, what: str) -> str:
@@ -37,8 +42,8 @@ def check_component(name: str, what: str) -> str:
         problem = "'@' alone is reserved"
     elif _FORBIDDEN.search(name):
         problem = "it holds white space, '..', '@{' or one of ~^:?*[\\"
-    elif not name.isprintable():
-        problem = "it holds characters that cannot be printed"
+    elif _INVISIBLE.search(name):
+        problem = "it holds characters that cannot be seen"
     if problem:
         raise InvalidNameError(f"{name!r} is no {what}: {problem}")
     return name
@@ -48,7 +53,7 @@ def check_dataset(text: str) -> DatasetId:
     """`name` or `namespace/name`.
 
     Raises:
-        InvalidNameError: absolute, deeper than two levels, below `archived/`, or unprintable.
+        InvalidNameError: absolute, deeper than two levels, below `archived/`, or no component.
     """
     parts = text.split("/")
     if len(parts) > 2:

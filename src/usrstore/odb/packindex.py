@@ -120,6 +120,6 @@ def decode_trailer(data: bytes, pack: PackId, pack_bytes: int) -> tuple[int, int
     offset, count, _name, _magic = TRAILER.unpack(data)
     end = offset + count * (ID_BYTES + _ROW.size) + TRAILER.size
     whole = data == encode_trailer(offset, count, pack) and end == pack_bytes
-    if not whole or offset < len(MAGIC) or count > MAX_OBJECTS:
+    if not whole or offset < len(MAGIC) or not 1 <= count <= MAX_OBJECTS:
         raise DecodeError(f"pack {pack.short} has a damaged trailer")
     return offset, count
