@@ -209,10 +209,12 @@ def their_manifest(met: Meeting, verified: Verified | None) -> ManifestId | None
 def note_agreement(met: Meeting, verified: Verified | None) -> None:
     """Both sides are equal: remember where the remote is; a new head only if we had none."""
     site = met.site
-    theirs = their_manifest(met, verified)
-    if theirs is None or verified is None or not site.root.has_store:
+    if met.relation is not Relation.SAME or met.answer.root is None or not site.root.has_store:
         return
-    if met.relation is not Relation.SAME:
+    theirs = their_manifest(met, verified)
+    if theirs is None and met.head and site.manifest(met.head).tree == met.answer.root.tree:
+        theirs = met.head  # ours stands for theirs where the remote has no state of its own
+    if theirs is None:
         return
     refs = site.root.states.refs()
     tracking = remote_ref(met.remote, site.dataset)
@@ -222,5 +224,6 @@ def note_agreement(met: Meeting, verified: Verified | None) -> None:
     if any(change.expected != change.new for change in changes.values()):
         site.overlay.flush()
         site.root.states.advance(changes, site.who.act("agrees with the remote"))
-    believing.remember_pin(site.root, met.remote, site.dataset, verified)
+    if verified is not None:
+        believing.remember_pin(site.root, met.remote, site.dataset, verified)
     believing.remember(site.root, met.remote, site.dataset, met.answer.state, met.answer.head)

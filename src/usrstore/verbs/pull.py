@@ -139,8 +139,8 @@ def _receive(
         if chunks:
             receiving.take(peer.send(chunks), emit)
         changes = {head: Change(refs.get(head), new_head)}
-        if theirs is not None and options.whole:
-            changes[tracking] = Change(refs.get(tracking), theirs)
+        if options.whole:  # ours stands for theirs where the remote has no state of its own
+            changes[tracking] = Change(refs.get(tracking), theirs or new_head)
         receiving.promote(
             changes,
             reason=" ".join(("pull", *options.policy)),

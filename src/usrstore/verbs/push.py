@@ -205,14 +205,14 @@ def _nodes(
 def _note_agreement(met: Meeting, options: Options) -> None:
     """The remote has our files: what it knows them as is where both sides last agreed."""
     site, answer = met.site, met.answer
-    if answer.head is None:
-        return
-    try:
-        verified = believing.check_incoming(
-            site, answer.manifests, answer.head, None, place=met.remote, mode=options.trust
-        )
-    except TrustError:
-        return  # nothing of theirs was taken, so there is nothing to refuse
+    verified = None
+    if answer.head is not None:
+        try:
+            verified = believing.check_incoming(
+                site, answer.manifests, answer.head, None, place=met.remote, mode=options.trust
+            )
+        except TrustError:
+            return  # nothing of theirs was taken, so there is nothing to refuse
     note_agreement(met, verified)
 
 
