@@ -40,11 +40,13 @@ class Saboteur:
 
     def __init__(self, fault: str) -> None:
         self.fault, _, self.argument = fault.partition(":")
+        # A blunt saboteur passes everything on: the drill must then see its contracts fail.
+        self.blunt = bool(os.environ.get("USR_DRILL_BLUNT"))
         self._chunks_seen = 0
         self.done = False
 
     def watches(self, direction: str) -> bool:
-        return self.fault == "touch" or self.argument == direction
+        return not self.blunt and (self.fault == "touch" or self.argument == direction)
 
     def frame(self, kind: bytes, body: bytes) -> bytes:
         """The body to pass on instead. Raises: EOFError to hang up."""
@@ -60,7 +62,7 @@ class Saboteur:
 
     def asked(self, body: bytes) -> None:
         """A message on its way to the remote: chunks are about to be read there."""
-        if self.fault == "touch" and not self.done and b"\xa6chunks" in body:
+        if self.fault == "touch" and not (self.done or self.blunt) and b"\xa6chunks" in body:
             self._touch()
 
     def _target(self, records: list[Record]) -> int | None:

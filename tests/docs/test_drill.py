@@ -1,0 +1,43 @@
+"""`usr drill` is the runbook: it holds on a real link, and it notices when a promise breaks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from usrcli.drills import sshd
+
+
+def drill(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "usrcli", "drill", "--rows", "1000", "--parts", "4", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("transport", ["process", "ssh"])
+def test_every_contract_of_the_runbook_holds(transport: str) -> None:
+    if transport == "ssh" and sshd.find_sshd() is None:
+        assert os.environ.get("USR_REQUIRE_SSHD") != "1", "CI must have an sshd"
+        pytest.skip("no OpenSSH server on this machine")
+    done = drill("--transport", transport, "--json")
+    data = json.loads(done.stdout)["data"]
+    failed = [row for row in data["contracts"] if row["ok"] is not True]
+    assert not failed
+    assert done.returncode == 0
+    assert data["held"] >= 50
+
+
+def test_a_drill_that_a_fault_does_not_reach_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A saboteur that spoils nothing must turn contracts red: the drill can fail."""
+    monkeypatch.setenv("USR_DRILL_BLUNT", "1")
+    done = drill("--transport", "process", "--json")
+    data = json.loads(done.stdout)["data"]
+    assert data["failed"] > 0
+    assert done.returncode == 1
