@@ -65,8 +65,24 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
 _MODULE = {name: row[0] for rows in COMMANDS.values() for name, row in rows.items()}
 
 
+class _ReaderLeftError(Exception):
+    """Standard output has no reader any more; no OSError, for click has its own answer to those."""
+
+
 class LazyGroup(click.Group):
     """Imports a command's module when it is run, and not before."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **extra)
+        except BrokenPipeError as exc:
+            raise _ReaderLeftError from exc
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as exc:
+            raise _ReaderLeftError from exc
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(_MODULE)
@@ -159,7 +175,7 @@ def run(argv: list[str]) -> int:
         if debug:
             raise
         return _report(exc, as_json=as_json)
-    except BrokenPipeError:
+    except _ReaderLeftError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except OSError as exc:
