@@ -22,6 +22,8 @@ MAGIC = b"\0usr-serve\0"
 MAX_MESSAGE_BYTES = 64 << 20
 MAX_DATA_BYTES = 17 << 20
 BATCH_BYTES = 1 << 20
+_MAX_HEAD_BYTES = 2 << 20  # a batch of the smallest objects needs half of it
+_MAX_ITEMS = 4096  # of a list or map in a message; ids travel packed
 FRAME_HEAD = struct.Struct(">Ic")
 _U32 = struct.Struct(">I")
 
@@ -129,7 +131,7 @@ class Wire:
 
 def _message(body: bytes) -> dict[str, Any]:
     try:
-        value = codec.decode(body, limit=MAX_MESSAGE_BYTES)
+        value = codec.decode(body, limit=MAX_MESSAGE_BYTES, longest=_MAX_ITEMS)
     except DecodeError as exc:
         raise ProtocolError(f"a message that cannot be read: {exc.message}") from exc
     if not isinstance(value, dict):
@@ -147,7 +149,7 @@ def decode_objects(body: bytes) -> Iterator[Record]:
     """The objects of a D frame. Raises: ProtocolError."""
     try:
         (length,) = _U32.unpack_from(body)
-        rows = codec.decode(memoryview(body)[4 : 4 + length])
+        rows = codec.decode(memoryview(body)[4 : 4 + length], limit=_MAX_HEAD_BYTES)
         if not isinstance(rows, list):
             raise DecodeError("no list")
         at = 4 + length
