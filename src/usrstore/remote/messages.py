@@ -96,7 +96,7 @@ def ask_message(ask: Ask) -> dict[str, Any]:
         "have": pack_ids(sorted(ask.have)),
         "known": pack_ids(sorted(ask.known)),
         "seen": ask.seen,
-        "lock_timeout_ms": int(ask.lock_timeout_s * 1000),
+        "lock_timeout_ms": round(ask.lock_timeout_s * 1000),
     }
 
 
@@ -192,7 +192,7 @@ def proposal_message(proposal: Proposal) -> dict[str, Any]:
         "sidecars": proposal.checks.sidecars,
         "content_hashes": proposal.checks.content_hashes,
         "keep_replaced": proposal.keep_replaced,
-        "lock_timeout_ms": int(proposal.lock_timeout_s * 1000),
+        "lock_timeout_ms": round(proposal.lock_timeout_s * 1000),
     }
 
 
