@@ -33,14 +33,19 @@ def _sorted(value: Any) -> Any:
 
 
 def decode(
-    data: bytes | memoryview, *, limit: int = MAX_OBJECT_BYTES, longest: int | None = None
+    data: bytes | memoryview,
+    *,
+    limit: int = MAX_OBJECT_BYTES,
+    longest: int | None = None,
+    maps: int | None = None,
 ) -> Any:
     """Bytes to plain values; lists come back as lists, maps with string keys only.
 
     Args:
         data: one whole msgpack value.
         limit: the most bytes it may have.
-        longest: the most items that a list or a map in it may have.
+        longest: the most items that a list in it may have.
+        maps: the most entries of a map; as many as of a list if it is not given.
 
     Raises:
         DecodeError: for anything else.
@@ -60,7 +65,7 @@ def decode(
             strict_map_key=True,
             use_list=True,
             max_array_len=most,
-            max_map_len=most,
+            max_map_len=most if maps is None else maps,
         )
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as exc:
         raise DecodeError(f"not a msgpack value: {exc}") from exc

@@ -28,7 +28,7 @@ MAX_SIGNATURE_BYTES = 1 << 14
 MAX_PARENTS = 16
 MAX_POLICY = 32
 MAX_REGISTRY_BYTES = codec.MAX_CHUNK_BYTES  # always one chunk
-_MAX_ITEMS = 32  # fields, parents, policy
+_MAX_FIELDS = 32  # some more than there are, so that a later format can be told
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ class Signed:
     @classmethod
     def decode(cls, data: bytes | memoryview) -> Signed:
         """Raises: DecodeError."""
-        match codec.decode(data, limit=MAX_SIGNED_BYTES, longest=2):
+        match codec.decode(data, limit=MAX_SIGNED_BYTES, longest=2, maps=0):
             case [bytes(payload), None | bytes() as signature]:
                 if signature is not None:
                     codec.data(signature, "signature", most=MAX_SIGNATURE_BYTES)
@@ -210,7 +210,7 @@ def tag_id(data: bytes) -> TagId:
 
 
 def _fields(payload: bytes, kind: Kind) -> codec.Fields:
-    value = codec.decode(payload, limit=MAX_SIGNED_BYTES, longest=_MAX_ITEMS)
+    value = codec.decode(payload, limit=MAX_SIGNED_BYTES, longest=MAX_POLICY, maps=_MAX_FIELDS)
     fields = codec.Fields(value, kind.word)
     if fields.integer("format") != codec.FORMAT or fields.text("kind", most=32) != kind.word:
         raise codec.refused(value, kind.word)

@@ -44,7 +44,7 @@ class Recipe:
     @classmethod
     def decode(cls, data: bytes | memoryview) -> Recipe:
         """Raises: DecodeError."""
-        match codec.decode(data, limit=MAX_NODE_BYTES, longest=3):
+        match codec.decode(data, limit=MAX_NODE_BYTES, longest=3, maps=0):
             case [codec.FORMAT, int(height), bytes(packed)] if (
                 not isinstance(height, bool)
                 and 0 <= height <= nodes.MAX_HEIGHT

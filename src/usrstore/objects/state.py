@@ -10,8 +10,7 @@ from usrstore.objects import codec, names
 from usrstore.objects.ids import Kind, ObjectId, StateId, hash_object
 from usrstore.objects.names import RefName
 
-MAX_REFS = 1 << 20
-MAX_STATE_BYTES = 64 << 20
+MAX_REFS = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +64,12 @@ class State:
     @classmethod
     def decode(cls, data: bytes | memoryview) -> State:
         """Raises: DecodeError."""
-        match codec.decode(data, limit=MAX_STATE_BYTES, longest=2):
+        match codec.decode(data, longest=2, maps=0):
             case [bytes(payload), None]:
                 pass
             case _:
                 raise DecodeError("not a state: [payload, nil]")
-        value = codec.decode(payload, limit=MAX_STATE_BYTES, longest=MAX_REFS)
+        value = codec.decode(payload, longest=0, maps=MAX_REFS)
         fields = codec.Fields(value, "state")
         if fields.integer("format") != codec.FORMAT or fields.text("kind", most=32) != "state":
             raise codec.refused(value, "state")

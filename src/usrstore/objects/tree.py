@@ -67,7 +67,7 @@ class Tree:
     @classmethod
     def decode(cls, data: bytes | memoryview) -> Tree:
         """Raises: DecodeError."""
-        match codec.decode(data, limit=MAX_NODE_BYTES, longest=nodes.MAX_ITEMS):
+        match codec.decode(data, limit=MAX_NODE_BYTES, longest=nodes.MAX_ITEMS, maps=0):
             case [codec.FORMAT, int(height), list(rows)] if (
                 not isinstance(height, bool) and 0 <= height <= nodes.MAX_HEIGHT
             ):
