@@ -62,7 +62,11 @@ class FolderSource:
             ChangedWhileReadError: the file no longer holds it.
         """
         place = self._places[oid]
-        data = os.pread(self.fd(place.path), place.size, place.offset)
+        try:
+            data = os.pread(self.fd(place.path), place.size, place.offset)
+        except OSError as exc:
+            self.close()
+            raise _changed(place.path, exc.strerror or "cannot be read") from exc
         if hash_object(Kind.CHUNK, data) != oid:
             self.close()
             raise _changed(place.path, "no longer holds what was captured")

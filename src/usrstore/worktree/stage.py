@@ -137,8 +137,11 @@ class Stage:
         copied = 0
         for oid, size in list(self.wanted()):
             place = source.find(oid)
-            if place is not None:
-                self.copy(oid, source.fd(place.path), place.offset)
+            if place is None:
+                continue
+            fd = source.fd(place.path)
+            if os.fstat(fd).st_size >= place.offset + size:  # else it changed; let it travel
+                self.copy(oid, fd, place.offset)
                 copied += size
         return copied
 
