@@ -1,0 +1,208 @@
+"""The stage: whatever order chunks come in, however often it is cut off, only what hashes counts."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from support.datasets import noise
+from support.faults import count_calls
+from usrstore.errors import HashMismatchError
+from usrstore.objects.ids import ChunkId, ContentHash, Kind, ObjectId, TreeId, hash_object
+from usrstore.objects.tree import FileEntry
+from usrstore.worktree.source import FolderSource
+from usrstore.worktree.stage import Stage, Target
+
+TREE, OTHER_TREE = TreeId(ObjectId(b"1" * 32)), TreeId(ObjectId(b"2" * 32))
+A, B, C = (noise(name, size) for name, size in (("a", 3000), ("b", 2000), ("c", 1000)))
+
+
+def chunk(data):
+    return ChunkId(hash_object(Kind.CHUNK, data))
+
+
+def target(path, *pieces):
+    whole = b"".join(pieces)
+    entry = FileEntry(path, len(whole), ContentHash(hash_object(Kind.CHUNK, whole)), None)
+    return Target(path, entry, tuple((chunk(piece), len(piece)) for piece in pieces))
+
+
+TARGETS = [target("one", A, B), target("two", B, C, B), target("three", C)]
+PIECES = {chunk(piece): piece for piece in (A, B, C)}
+
+
+@pytest.fixture
+def stage(tmp_path):
+    opened = Stage(str(tmp_path), TREE, TARGETS)
+    yield opened
+    opened.close()
+
+
+def read(stage):
+    paths = {item.path: Path(stage.path(number)) for number, item in enumerate(stage.targets)}
+    return {name: path.read_bytes() for name, path in paths.items()}
+
+
+def place_all(stage):
+    for oid, _ in list(stage.wanted()):
+        stage.place(oid, PIECES[oid])
+
+
+def test_each_chunk_is_wanted_once_in_the_order_of_the_files(stage):
+    assert list(stage.wanted()) == [(chunk(A), 3000), (chunk(B), 2000), (chunk(C), 1000)]
+    assert stage.paths_of(chunk(B)) == ["one", "two"]
+    assert stage.lacks(chunk(A))
+    assert not stage.lacks(chunk(b"other"))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_chunks_that_arrive_in_any_order_make_the_files(stage, seed):
+    oids = list(PIECES)
+    random.Random(seed).shuffle(oids)
+    for oid in oids:
+        stage.place(oid, PIECES[oid])
+        assert not stage.lacks(oid)
+    assert list(stage.wanted()) == []
+    stage.verify()
+    assert read(stage) == {"one": A + B, "two": B + C + B, "three": C}
+    assert [(item.path, size) for item, (_, size) in stage.verified()] == [
+        (item.path, os.stat(stage.path(n)).st_mtime_ns) for n, item in enumerate(TARGETS)
+    ]
+
+
+def test_an_empty_file_is_staged_without_any_chunk(tmp_path):
+    stage = Stage(str(tmp_path), TREE, [target("empty")])
+    stage.verify()
+    assert read(stage) == {"empty": b""}
+    stage.close()
+
+
+def test_what_landed_is_not_wanted_again_by_the_next_run(stage, tmp_path):
+    stage.place(chunk(B), B)
+    stage.close()
+    again = Stage(str(tmp_path), TREE, TARGETS)
+    assert again.bytes_resumed == 2000
+    assert [oid for oid, _ in again.wanted()] == [chunk(A), chunk(C)]
+    place_all(again)
+    again.verify()
+    again.close()
+
+
+@pytest.mark.parametrize("cut", [1, 47, 49])
+def test_a_note_that_was_cut_off_counts_for_nothing(stage, tmp_path, cut):
+    place_all(stage)
+    stage.close()
+    log = os.path.join(stage.folder, "landed")
+    os.truncate(log, os.path.getsize(log) - cut)
+    again = Stage(str(tmp_path), TREE, TARGETS)
+    assert len(list(again.wanted())) == (1 if cut < 48 else 2)
+    place_all(again)
+    again.verify()
+    again.close()
+
+
+@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("how", ["gone", "short"])
+def test_what_was_noted_but_is_not_there_is_wanted_again(stage, tmp_path, number, how):
+    """A promotion that was taken back has moved staged files away."""
+    place_all(stage)
+    stage.close()
+    if how == "gone":
+        os.unlink(stage.path(number))
+    else:
+        os.truncate(stage.path(number), 500)
+    again = Stage(str(tmp_path), TREE, TARGETS)
+    place_all(again)
+    again.verify()
+    assert read(again) == {"one": A + B, "two": B + C + B, "three": C}
+    again.close()
+
+
+def test_other_targets_never_mistake_the_files_of_an_earlier_run(stage, tmp_path):
+    """The same state, but by now the folder lacks other files: number 0 is another file."""
+    place_all(stage)
+    stage.close()
+    again = Stage(str(tmp_path), TREE, TARGETS[1:])
+    assert again.bytes_resumed == 0
+    with again.salvage() as leftovers:
+        assert again.fill(leftovers.try_read) == 3000
+    assert list(again.wanted()) == []
+    again.verify()
+    assert read(again) == {"two": B + C + B, "three": C}
+    again.close()
+
+
+def test_another_state_takes_over_what_it_shares_with_an_interrupted_one(stage, tmp_path):
+    stage.place(chunk(A), A)
+    stage.place(chunk(B), B)
+    stage.close()
+    with open(stage.path(0), "r+b") as file:
+        file.write(b"damaged")  # A is there no more, though the log says so
+    other = Stage(str(tmp_path), OTHER_TREE, [target("new", C, B, A)])
+    with other.salvage() as leftovers:
+        assert len(leftovers) == 2
+        assert other.fill(leftovers.try_read) == 2000
+    assert [oid for oid, _ in other.wanted()] == [chunk(C), chunk(A)]
+    other.close()
+
+
+def test_the_folder_is_a_source_that_verification_checks(stage, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "f").write_bytes(C + A)
+    with FolderSource(str(tmp_path / "folder")) as source:
+        source.add("f", [(chunk(C), 1000), (chunk(A), 3000)])
+        assert stage.fill_from(source) == 4000
+    assert [oid for oid, _ in stage.wanted()] == [chunk(B)]
+    place_all(stage)
+    stage.verify()
+
+
+def test_a_source_that_lost_bytes_is_left_alone(stage, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "f").write_bytes(C + A[:100])
+    with FolderSource(str(tmp_path / "folder")) as source:
+        source.add("f", [(chunk(C), 1000), (chunk(A), 3000)])
+        assert stage.fill_from(source) == 1000
+    assert stage.lacks(chunk(A))
+
+
+@pytest.mark.parametrize("damage", ["a flipped byte", "a byte too many", "a byte too few"])
+def test_a_staged_file_that_is_not_what_the_state_says_is_thrown_away(stage, tmp_path, damage):
+    place_all(stage)
+    path = stage.path(1)
+    with open(path, "r+b") as file:
+        if damage == "a flipped byte":
+            file.seek(2500)
+            byte = file.read(1)
+            file.seek(2500)
+            file.write(bytes([byte[0] ^ 1]))
+        else:
+            file.truncate(5001 if damage == "a byte too many" else 4999)
+    with pytest.raises(HashMismatchError) as caught:
+        stage.verify()
+    assert caught.value.message.startswith("two: expected 5000 bytes, ")
+    again = Stage(str(tmp_path / "again"), TREE, TARGETS)
+    assert again.bytes_resumed == 0
+    again.close()
+
+
+def test_many_small_files_are_made_durable_by_one_call(tmp_path):
+    pieces = [noise(n, 100) for n in range(40)]
+    stage = Stage(str(tmp_path), TREE, [target(str(n), piece) for n, piece in enumerate(pieces)])
+    for piece in pieces:
+        stage.place(chunk(piece), piece)
+    stage.verify()
+    syncs = [op for op, _ in count_calls(stage.sync) if "sync" in op]
+    assert syncs == ["syncfs"] or len(syncs) == 41
+    stage.close()
+
+
+def test_a_few_files_are_made_durable_one_by_one_with_their_names(stage):
+    place_all(stage)
+    stage.verify()
+    calls = count_calls(stage.sync)
+    assert [path for op, path in calls if op == "fsync"] == [stage.path(n) for n in range(3)]
+    assert calls[-1] == ("fsync-folder", stage.folder)
