@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import click
 
-from usrcli.context import infer_dataset, make_who, print_json
+from usrcli.context import infer_dataset, make_who, now_us, print_json
 from usrcli.render.text import human_bytes
 from usrstore.errors import UsrError
 from usrstore.objects.compare import Comparison, compare
@@ -17,20 +16,23 @@ from usrstore.objects.tree import Listing
 from usrstore.odb import reach
 from usrstore.root import Root
 from usrstore.verbs import history
-from usrstore.verbs.revisions import resolve
 from usrstore.verbs.site import Site
 
 
 def is_revision(root: Root, text: str) -> bool:
+    from usrstore.verbs.revisions import resolve
+
     try:
-        resolve(root, text, now_us=time.time_ns() // 1000)
+        resolve(root, text, now_us=now_us())
     except UsrError:
         return False
     return True
 
 
 def _state(root: Root, text: str) -> Listing:
-    oid, _ = resolve(root, text, now_us=time.time_ns() // 1000)
+    from usrstore.verbs.revisions import resolve
+
+    oid, _ = resolve(root, text, now_us=now_us())
     manifest = reach.manifest(root.database.get, oid)
     return reach.listing(root.database.get, manifest.tree)
 

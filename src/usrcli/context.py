@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import sys
 import time
@@ -70,7 +69,6 @@ def remotes_path(root: Root | None) -> str:
 def make_who(root: Root | None = None) -> Who:
     """Who runs this command."""
     import getpass
-    import socket
 
     from usrcli import keyring
 
@@ -86,15 +84,26 @@ def make_who(root: Root | None = None) -> Who:
 
     return Who(
         author=author[:200],
-        host=socket.gethostname()[:200],
+        host=os.uname().nodename[:200],
         command=command[:4096].encode(errors="replace").decode(),
-        now_us=lambda: time.time_ns() // 1000,
+        now_us=now_us,
         signer=lambda: ring().signer(),
         own_keys=lambda: ring().own(),
     )
 
 
+def now_us() -> int:
+    """The clock, UTC microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
 def print_json(data: Any) -> None:
+    """Results for scripts: one line on standard output."""
+    import json
+
     click.echo(json.dumps({"usr_output_version": 1, "data": data}, separators=(",", ":")))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import signal
 import sys
@@ -42,14 +41,14 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "trust": ("trust", "Say whose signatures to believe"),
     },
     "History": {
-        "init": ("history", "Make a root: a registry and a store"),
-        "commit": ("history", "Keep a dataset as it is, for ever"),
-        "status": ("history", "What changed since the last state"),
+        "init": ("worktree", "Make a root: a registry and a store"),
+        "commit": ("worktree", "Keep a dataset as it is, for ever"),
+        "status": ("worktree", "What changed since the last state"),
         "log": ("history", "The states of a dataset, newest first"),
         "show": ("history", "One state, or one file of it"),
-        "checkout": ("history", "Take the folder to a state"),
-        "recover": ("history", "Finish or undo what was interrupted"),
-        "fsck": ("history", "Check everything that is stored"),
+        "checkout": ("worktree", "Take the folder to a state"),
+        "recover": ("upkeep", "Finish or undo what was interrupted"),
+        "fsck": ("upkeep", "Check everything that is stored"),
     },
     "Proof": {
         "drill": ("drill", "Run the sync-fidelity runbook on throw-away roots"),
@@ -226,6 +225,8 @@ def _report(error: UsrError, *, as_json: bool) -> int:
 
 
 def _print_json_error(code: str, message: str, hint: str | None, status: int) -> None:
+    import json
+
     body: dict[str, Any] = {"code": code, "message": message, "hint": hint, "exit": status}
     click.echo(json.dumps({"usr_output_version": 1, "error": body}, separators=(",", ":")))
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from typing import Any
 
 import click
 
-from usrcli.context import find_root
+from usrcli.context import find_root, now_us
 from usrstore.errors import (
     AmbiguousRevisionError,
     InvalidInputError,
@@ -20,15 +19,11 @@ from usrstore.errors import (
 )
 from usrstore.objects.ids import Kind, ObjectId
 from usrstore.objects.manifest import Manifest, Signed, Tag
-from usrstore.objects.recipe import Recipe
+from usrstore.objects.recipe import RULE, Recipe
 from usrstore.objects.tree import FileEntry, Tree
 from usrstore.odb import reach
 from usrstore.root import Root
 from usrstore.verbs.revisions import resolve
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000
 
 
 def _find_object(root: Root, text: str) -> tuple[ObjectId, Kind]:
@@ -40,7 +35,7 @@ def _find_object(root: Root, text: str) -> tuple[ObjectId, Kind]:
         if found:
             return found[0][0], Kind(found[0][1])
     try:
-        oid, path = resolve(root, text, now_us=_now_us())
+        oid, path = resolve(root, text, now_us=now_us())
     except InvalidInputError:
         raise
     except UsrError as exc:
@@ -146,7 +141,7 @@ def hash_object(paths: tuple[str, ...], chunks: bool) -> int:
 
     for path in paths:
         if os.path.isdir(path):
-            found = capture.capture(path, statcache.StatCache(cut.RULE), lambda *_: None)
+            found = capture.capture(path, statcache.StatCache(RULE), lambda *_: None)
             click.echo(f"{found.tree}  {path}")
             continue
         try:
@@ -172,7 +167,7 @@ def hash_object(paths: tuple[str, ...], chunks: bool) -> int:
 def ls_tree(revision: str, name_only: bool, null: bool) -> int:
     """Every file of a state: content hash, size and path, sorted by path."""
     root = find_root()
-    oid, prefix = resolve(root, revision, now_us=_now_us())
+    oid, prefix = resolve(root, revision, now_us=now_us())
     manifest = reach.manifest(root.database.get, oid)
     listing = reach.listing(root.database.get, manifest.tree)
     end = "\0" if null else "\n"
@@ -195,7 +190,7 @@ def rev_parse(revisions: tuple[str, ...], short: bool, as_tree: bool) -> int:
     """The manifest id that each revision names; for REV:PATH the id of that file's object."""
     root = find_root()
     for text in revisions:
-        found, path = resolve(root, text, now_us=_now_us())
+        found, path = resolve(root, text, now_us=now_us())
         oid: ObjectId = found
         if as_tree:
             oid = reach.manifest(root.database.get, found).tree

@@ -5,13 +5,11 @@ Everything the verbs share about where things lie is here, and nothing else.
 
 from __future__ import annotations
 
-import json
 import os
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from usrstore.errors import ConfigError, DatasetNotFoundError, NotFoundError
 from usrstore.objects import names
@@ -21,7 +19,9 @@ from usrstore.odb import durable
 from usrstore.odb.backend.folder import FolderBackend
 from usrstore.odb.database import Database
 from usrstore.odb.states import Act, States
-from usrstore.trust.keys import Signer
+
+if TYPE_CHECKING:
+    from usrstore.trust.keys import Signer
 
 STORE_FOLDER = ".usr"
 TOOL = "usrstore 0.1.0"
@@ -204,16 +204,20 @@ class Root:
             ConfigError: naming the file and the line.
         """
         path = os.path.join(self.store, "config")
+        if not os.path.exists(path):
+            return {}
+        import tomllib
+
         try:
             with open(path, "rb") as file:
                 return tomllib.load(file)
-        except FileNotFoundError:
-            return {}
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
             raise ConfigError(f"{path}: {exc}") from exc
 
     def notes(self) -> dict[str, Any]:
         """What this root remembers of others: pinned signers, newest states seen."""
+        import json
+
         try:
             with open(os.path.join(self.store, "seen.json"), encoding="utf-8") as file:
                 value = json.load(file)
@@ -227,6 +231,8 @@ class Root:
         return value if isinstance(value, dict) else {}
 
     def write_notes(self, value: dict[str, Any]) -> None:
+        import json
+
         data = json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"
         durable.replace(os.path.join(self.store, "seen.json"), data)
 

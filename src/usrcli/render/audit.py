@@ -111,10 +111,10 @@ def change_lines(result: SyncResult) -> list[str]:
 
 
 def policy_warnings(policy: tuple[str, ...]) -> list[str]:
-    return [
-        f"warning: {name} is in force; the manifest, the operation log and this audit record it"
-        for name in policy
-    ]
+    if not policy:
+        return []
+    force = f"{', '.join(policy)} {'is' if len(policy) == 1 else 'are'} in force"
+    return [f"warning: {force}; the manifest, the operation log and this audit record it"]
 
 
 def status_line(result: SyncResult) -> str:

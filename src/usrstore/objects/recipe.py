@@ -18,6 +18,9 @@ from usrstore.objects.ids import ChunkId, Kind, ObjectId, RecipeId, hash_object
 
 MAX_NODE_BYTES = 1 << 16
 MAX_CHUNKS = 1 << 26  # of one file: 4 TiB in chunks of 64 KiB
+RULE = "parquet-pages-1"
+"""The rule by which files are cut today. Any recipe of the format can be read, whatever cut it."""
+
 _PART = struct.Struct(">32sQ")
 
 

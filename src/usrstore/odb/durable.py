@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, Self, TypeVar
 
@@ -172,7 +171,7 @@ def set_mode(path: str, mode: int) -> None:
 
 def temporary(folder: str) -> str:
     """A fresh name in `folder`; gc sweeps what a crash leaves under such names."""
-    return os.path.join(folder, f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}")
+    return os.path.join(folder, f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}")
 
 
 def create(path: str, data: bytes) -> bool:

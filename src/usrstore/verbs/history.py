@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from usrstore.objects.compare import Comparison, compare
 from usrstore.objects.ids import Kind, ManifestId, RecipeId
@@ -12,9 +13,11 @@ from usrstore.objects.progress import Emit, silent
 from usrstore.objects.tree import FileEntry, Listing
 from usrstore.odb import reach
 from usrstore.root import Root
-from usrstore.trust.policy import Policy, Verdict, judge
 from usrstore.verbs.site import Site
 from usrstore.worktree.capture import Capture
+
+if TYPE_CHECKING:
+    from usrstore.trust.policy import Policy, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,8 @@ def log(root: Root, start: ManifestId, policy: Policy, *, limit: int) -> Iterato
 def entry(
     root: Root, oid: ManifestId, manifest: Manifest, policy: Policy, keeping: Keeping
 ) -> LogEntry:
+    from usrstore.trust.policy import judge
+
     signed = Signed.decode(root.database.get(Kind.MANIFEST, oid))
     verdict = judge(signed, policy, at_s=manifest.time_us // 1_000_000)
     listing = find_listing(root, manifest)

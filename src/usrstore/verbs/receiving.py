@@ -26,6 +26,7 @@ from usrstore.objects.ids import ChunkId, Kind, hash_object
 from usrstore.objects.manifest import Manifest
 from usrstore.objects.names import RefName
 from usrstore.objects.progress import Emit, Event, silent
+from usrstore.objects.recipe import RULE
 from usrstore.objects.sections import EVENTS_FILE, PRIMARY_FILE
 from usrstore.objects.tree import FileEntry, Listing
 from usrstore.odb import compress, durable, reach
@@ -36,7 +37,6 @@ from usrstore.verbs.problems import Problem, verification_error
 from usrstore.verbs.site import Site
 from usrstore.worktree import parquet, promote, statcache
 from usrstore.worktree.capture import Capture
-from usrstore.worktree.cut import RULE
 from usrstore.worktree.journal import Journal, RefChange
 from usrstore.worktree.scan import Stamp, scan
 from usrstore.worktree.source import FolderSource

@@ -14,13 +14,13 @@ from usrstore.objects.ids import Kind, ManifestId, TreeId, hash_object
 from usrstore.objects.manifest import MAX_REGISTRY_BYTES, Manifest, manifest_id
 from usrstore.objects.names import DatasetId, head_ref
 from usrstore.objects.progress import Emit, silent
+from usrstore.objects.recipe import RULE
 from usrstore.objects.tree import FileEntry
 from usrstore.odb import durable, flock, reach
 from usrstore.odb.database import Overlay
 from usrstore.root import TOOL, Root, Who
-from usrstore.trust import policy as trust
 from usrstore.worktree import capture as capturing
-from usrstore.worktree import cut, statcache
+from usrstore.worktree import statcache
 from usrstore.worktree.capture import Capture, Sink
 from usrstore.worktree.statcache import Facts
 
@@ -90,7 +90,7 @@ class Site:
             DatasetNotFoundError, UnsafeFileError, LockedError, ChangedWhileReadError.
         """
         path = self.root.cache_path(self.dataset) if self.root.has_store else None
-        cache = statcache.load(path if trusting else None, cut.RULE)
+        cache = statcache.load(path if trusting else None, RULE)
         with contextlib.ExitStack() as held:
             if record if wait is None else wait:
                 held.enter_context(locks.reading(self.folder, timeout_s=self.lock_timeout_s))
@@ -139,6 +139,8 @@ class Site:
         registry: bytes | None = None,
     ) -> ManifestId:
         """Sign a manifest and put it into the overlay."""
+        from usrstore.trust import policy as trust
+
         manifest = Manifest(
             dataset=self.dataset,
             sequence=max((self.manifest(p).sequence for p in parents), default=0) + 1,

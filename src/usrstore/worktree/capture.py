@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from usrstore.errors import ChangedWhileReadError, StorageError
 from usrstore.objects import recipe, tree
@@ -18,10 +19,11 @@ from usrstore.objects.ids import ChunkId, Kind, ObjectId, RecipeId, TreeId
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.objects.sections import EVENTS_FILE, PRIMARY_FILE
 from usrstore.objects.tree import FileEntry, FolderEntry, Listing
-from usrstore.worktree import cut
-from usrstore.worktree.parquet import Footer
 from usrstore.worktree.scan import Stamp, scan
 from usrstore.worktree.statcache import Facts, Known, StatCache, is_racy
+
+if TYPE_CHECKING:
+    from usrstore.worktree.parquet import Footer
 
 Put = Callable[[Kind, ObjectId, bytes], object]
 Sink = Callable[[ChunkId, memoryview], None]
@@ -150,8 +152,10 @@ def _keep_log(files: dict[str, Stamp], known: dict[str, Known]) -> None:
 
 def _read(
     folder: str, path: str, put: Put, sink: Sink | None
-) -> tuple[Known, tuple[object, int]] | None:
+) -> tuple[Known, tuple[Footer | None, int]] | None:
     """Hash one file; None if it did not hold still."""
+    from usrstore.worktree import cut  # a folder that nobody touched needs none of it
+
     full = os.path.join(folder, path)
     lines = 0
 
@@ -194,10 +198,10 @@ def store_recipe(chunks: Iterable[tuple[ChunkId, int]], put: Put) -> RecipeId | 
     return recipe.build(parts, lambda oid, data: put(Kind.RECIPE, oid, data))
 
 
-def _note(facts: Facts, path: str, seen: tuple[object, int]) -> Facts:
+def _note(facts: Facts, path: str, seen: tuple[Footer | None, int]) -> Facts:
     footer, lines = seen
     if path == PRIMARY_FILE:
-        if isinstance(footer, Footer):
+        if footer is not None:
             return facts._replace(rows=footer.rows, columns=footer.columns, schema=footer.schema)
         return facts._replace(rows=None, columns=None, schema=None)
     return facts._replace(events=lines) if path == EVENTS_FILE else facts

@@ -25,8 +25,6 @@ from usrstore.worktree.parquet import Footer, Read, pages, read_footer
 if TYPE_CHECKING:
     from pyfastcdc import FastCDC
 
-RULE = "parquet-pages-1"
-
 WHOLE_FILE_BYTES = 64 << 10
 WHOLE_COLUMN_BYTES = 64 << 10
 SMALL_SPAN_BYTES = 4 << 10
