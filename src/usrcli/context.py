@@ -6,8 +6,8 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +15,8 @@ from usrcli.main import Settings
 from usrstore.errors import ConfigError, NotFoundError
 from usrstore.root import Root, Who
 
-F = TypeVar("F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from usrcli import keyring
 
 
 def settings() -> Settings:
@@ -70,8 +71,6 @@ def make_who(root: Root | None = None) -> Who:
     """Who runs this command."""
     import getpass
 
-    from usrcli import keyring
-
     try:
         author = os.environ.get("USR_AUTHOR") or getpass.getuser()
     except (KeyError, OSError):
@@ -80,6 +79,8 @@ def make_who(root: Root | None = None) -> Who:
 
     @functools.cache
     def ring() -> keyring.Keyring:
+        from usrcli import keyring
+
         return keyring.open_keyring(root, config_folder(), dict(os.environ))
 
     return Who(

@@ -7,7 +7,6 @@ A pack is written under a temporary name, synced once, and then published whole.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from usrstore.errors import (
     DecodeError,
@@ -84,6 +83,8 @@ class PackWriter:
         self._spool.write(index + packindex.encode_trailer(offset, len(self._rows), pack))
         self._spool.sync()
         self._spool.close()
+        from pathlib import Path  # dear at start-up, and who only reads needs none
+
         if not backend.create(pack_key(pack), Path(self._spool.path)):
             self._check_present(backend, pack)
         durable.remove(self._spool.path)

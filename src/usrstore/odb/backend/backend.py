@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from usrstore.errors import InvalidNameError
 
 _WORD = re.compile(r"[a-z0-9][a-z0-9.-]*")
+if TYPE_CHECKING:
+    from pathlib import Path
+
 _KEY = re.compile(rf"{_WORD.pattern}(/{_WORD.pattern})*")
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from usrstore.errors import ObjectNotFoundError, StorageError
 from usrstore.odb import durable
 from usrstore.odb.backend.backend import Stat, check_key, is_word
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class FolderBackend:
@@ -49,7 +52,7 @@ class FolderBackend:
 
     def create(self, key: str, data: bytes | Path) -> bool:
         path = self.path(key)
-        if not isinstance(data, Path):
+        if isinstance(data, bytes):
             return durable.create(path, data)
         durable.make_folder(os.path.dirname(path))
         return durable.publish(str(data), path)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from usrstore.errors import ObjectNotFoundError
 from usrstore.odb.backend.backend import Stat, check_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class MemoryBackend:
@@ -27,7 +30,7 @@ class MemoryBackend:
         return value[start:] if length is None else value[start : start + length]
 
     def create(self, key: str, data: bytes | Path) -> bool:
-        value = data.read_bytes() if isinstance(data, Path) else bytes(data)
+        value = data if isinstance(data, bytes) else data.read_bytes()
         with self._lock:
             if check_key(key) in self._values:
                 return False
