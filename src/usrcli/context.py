@@ -134,6 +134,6 @@ def infer_dataset(root: Root, text: str | None) -> str:
 
 
 def parse_seconds(value: float | None) -> float:
-    if value is not None and value < 0:
+    if value is not None and not value >= 0:  # so that nan is none, either
         raise ConfigError("--lock-timeout must not be negative")
     return 30.0 if value is None else value

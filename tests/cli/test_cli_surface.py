@@ -18,6 +18,7 @@ from support.datasets import DATASET
 from support.lab import USR
 from usrcli import main
 from usrstore import errors
+from usrstore.root import Root
 
 SRC = Path(main.__file__).parent.parent
 DOC = Path(__file__).parent.parent.parent / "docs" / "cli.md"
@@ -184,12 +185,10 @@ def test_usage_errors_are_told_apart(lab, words):
 
 
 def test_a_bug_shows_no_traceback_but_with_debug(lab, monkeypatch):
-    from usrcli import history
-
     def fail(*_, **__):
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr(history, "find_root", fail)
+    monkeypatch.setattr(Root, "__init__", fail)
     monkeypatch.setattr(type(lab), "usr", lambda _, *words: main.run(list(words)))
     assert lab.usr("status") == main.EXIT_BUG
     assert lab.usr("status", "--json") == main.EXIT_BUG
@@ -213,12 +212,10 @@ def test_what_the_machine_refuses_is_no_bug(lab, monkeypatch):
 
 
 def test_interrupted(lab, monkeypatch):
-    from usrcli import history
-
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(history, "find_root", interrupt)
+    monkeypatch.setattr(Root, "__init__", interrupt)
     said = lab.usr("status")
     assert said.status == 130
     assert "nothing is half done" in said.err

@@ -9,6 +9,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import jsonschema
+
 from support import datasets
 from support.datasets import DATASET
 from usrcli import main
@@ -42,6 +44,10 @@ class Said:
     @property
     def error(self):
         return json.loads(self.out)["error"]
+
+    @property
+    def lines(self):
+        return self.out.splitlines()
 
     def ok(self):
         assert self.status == 0, self
@@ -132,11 +138,14 @@ class Lab:
 
     def usr(self, *words, stdin="") -> Said:
         """Run a command in this process."""
+        words = [str(word) for word in words]
         self.capsys.readouterr()
         self.patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
-        status = main.run([str(word) for word in words])
+        status = main.run(words)
         out, err = self.capsys.readouterr()
         assert "failed in a way it should not" not in err, err
+        if out and ("--json" in words or "json" in words):
+            validate(schema_of(words, out), out)
         return Said(status, out, err)
 
     def spawn(self, *words, **options) -> Said:
@@ -154,6 +163,10 @@ class Lab:
         )
         return done.stdout
 
+    def audit(self, path):
+        """What --audit-json-out wrote."""
+        return validate("audit", Path(path).read_text())
+
     def refs(self, root=None):
         said = self.usr("--root", root or self.root, "show-ref")
         return dict(reversed(line.split()) for line in said.out.splitlines())
@@ -168,3 +181,44 @@ class Lab:
             )
             for root in (self.root, self.there)
         }
+
+
+# ── JSON ────────────────────────────────────────────────────────────────────────────────
+SCHEMAS = Path(__file__).parent.parent.parent / "docs" / "schemas"
+_GROUPS = {
+    ("remotes", "list"): "remotes-list",
+    ("remotes", "show"): "remotes-show",
+    ("remotes", "add"): "remotes-change",
+    ("remotes", "remove"): "remotes-change",
+    ("remotes", "doctor"): "remotes-doctor",
+    ("trust", "list"): "trust-list",
+    ("trust", "key"): "trust-key",
+    ("trust", "add"): "trust-key",
+}
+
+
+def validate(name: str, text: str):
+    """What a JSON output says, once it agrees with its schema; one line, nothing beside it."""
+    assert text.count("\n") == 1, text
+    assert text.endswith("\n"), text
+    body = json.loads(text)
+    schema = json.loads((SCHEMAS / f"{name}.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.Draft202012Validator(schema).validate(body)
+    return body.get("data", body.get("error"))
+
+
+def schema_of(words, text: str) -> str:
+    """The schema that the output of a command with --json must agree with."""
+    if text.startswith('{"usr_output_version":1,"error"'):
+        return "error"
+    plain = [word for word in words if not word.startswith("-")]
+    while plain[0] not in _NAMES:
+        plain = plain[1:]  # the values of --root and the like
+    name = _GROUPS.get(tuple(plain[:2]), plain[0])
+    if name in ("diff", "pull", "push") or (name == "status" and len(plain) == 3):
+        return "audit" if '"transfer_state"' in text else "diff-local"
+    return name
+
+
+_NAMES = {name for rows in main.COMMANDS.values() for name in rows}
