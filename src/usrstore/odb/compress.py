@@ -76,5 +76,5 @@ def _decompressor() -> ZstdDecompressor:
     if not hasattr(_local, "decompressor"):
         import zstandard
 
-        _local.decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 23)
+        _local.decompressor = zstandard.ZstdDecompressor()
     return cast("ZstdDecompressor", _local.decompressor)
