@@ -14,6 +14,7 @@ from usrstore.errors import (
     IntegrityError,
     InvalidInputError,
     ObjectNotFoundError,
+    StorageError,
 )
 from usrstore.objects import codec
 from usrstore.objects.ids import Kind, ObjectId, PackId, hash_object
@@ -41,8 +42,12 @@ class PackWriter:
     def __init__(self, scratch_folder: str) -> None:
         durable.make_folder(scratch_folder)
         self._spool = durable.Spool.create(durable.temporary(scratch_folder))
-        self._spool.write(MAGIC)
         self._rows: dict[ObjectId, Row] = {}
+        try:
+            self._spool.write(MAGIC)
+        except StorageError:
+            self.abandon()
+            raise
 
     def __contains__(self, oid: ObjectId) -> bool:
         return oid in self._rows
