@@ -14,6 +14,7 @@ from support import datasets
 from usrstore.errors import StorageError
 from usrstore.objects import recipe, tree
 from usrstore.objects.ids import Kind
+from usrstore.objects.recipe import RULE
 from usrstore.worktree import cut
 from usrstore.worktree.capture import capture
 from usrstore.worktree.statcache import Facts, StatCache
@@ -31,7 +32,7 @@ def take(folder, cache=None, **options):
     nodes = {}
     found = capture(
         str(folder),
-        cache or StatCache(cut.RULE),
+        cache or StatCache(RULE),
         lambda kind, oid, data: nodes.__setitem__((kind, oid), data),
         **options,
     )
@@ -161,9 +162,9 @@ def test_a_file_written_a_moment_ago_is_read_once_more_the_next_time(tmp_path, r
 
 
 def test_the_cache_that_was_given_is_left_as_it_was(folder):
-    cache = StatCache(cut.RULE)
+    cache = StatCache(RULE)
     take(folder, cache)
-    assert cache == StatCache(cut.RULE)
+    assert cache == StatCache(RULE)
 
 
 def test_facts_come_from_the_files(tmp_path):

@@ -22,8 +22,9 @@ from pyfastcdc import FastCDC
 
 from usrstore.errors import ChangedWhileReadError
 from usrstore.objects.ids import EMPTY_CONTENT
+from usrstore.objects.recipe import RULE
 from usrstore.worktree import cut
-from usrstore.worktree.cut import RULE, Span, cut_file, spans
+from usrstore.worktree.cut import Span, cut_file, spans
 from usrstore.worktree.parquet import ColumnChunk, Footer, pages, read_footer
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "v1"
