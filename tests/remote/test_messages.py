@@ -171,6 +171,7 @@ def test_a_missing_field_is_named(op):
 
 
 @pytest.mark.parametrize("op", PARSERS)
+@pytest.mark.spec("P-3")
 def test_an_unknown_field_is_refused(op):
     parse, write, example = PARSERS[op]
     whole = {**write(example), "more": 1}

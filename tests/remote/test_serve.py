@@ -63,6 +63,7 @@ def conversation(host, said, **limits):
         return None
 
 
+@pytest.mark.spec("P-1")
 def test_hello_comes_first_and_hanging_up_is_no_error(pair):
     assert conversation(pair.there.host(), b"") is None
     assert conversation(pair.there.host(), message(HELLO)) is None
@@ -97,6 +98,7 @@ def test_it_says_why_and_hangs_up(pair, what):
 
 
 @pytest.mark.parametrize("protocol", [0, PROTOCOL + 1, 1 << 40])
+@pytest.mark.spec("P-6")
 def test_another_protocol_is_refused_not_guessed_at(pair, protocol):
     answer = conversation(pair.there.host(), message({"op": "hello", "protocol": protocol}))
     assert (answer["op"], answer["code"]) == ("error", "protocol-version")

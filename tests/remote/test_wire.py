@@ -69,12 +69,14 @@ def heard(wire):
     ]
 
 
+@pytest.mark.spec("P-2")
 def test_what_is_said_is_heard():
     wire = hearing(CONVERSATION)
     assert heard(wire) == [MESSAGE, RECORDS, {"op": "end"}]
     assert wire.received == len(CONVERSATION)
 
 
+@pytest.mark.spec("P-4")
 def test_many_objects_travel_in_frames_of_about_a_mebibyte():
     rows = [record(n, 60_000) for n in range(100)]
     data = spoken(lambda wire: wire.send_objects(rows))
@@ -173,6 +175,7 @@ def test_a_run_that_holds(what):
         list(hearing(BAD_RUNS[what]).receive_objects())
 
 
+@pytest.mark.spec("P-3")
 def test_a_message_that_is_no_map_is_refused():
     for value in ([], 1, None, "text"):
         with pytest.raises(ProtocolError):
@@ -209,6 +212,7 @@ def test_any_other_message_in_the_middle_of_a_run_ends_it():
 
 
 @pytest.mark.parametrize("size", [MAX_MESSAGE_BYTES + 1, (1 << 32) - 1])
+@pytest.mark.spec("P-5")
 def test_an_oversized_frame_is_refused_before_any_of_it_is_read(size):
     with pytest.raises(ProtocolError, match="at most"):
         hearing(struct.pack(">Ic", size, b"M")).receive()

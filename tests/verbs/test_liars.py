@@ -106,6 +106,7 @@ def test_damaged_chunks_are_never_pulled_and_the_next_pull_goes_on(pulling, alte
 
 
 @pytest.mark.parametrize(("alter", "kind"), DAMAGE, ids=lambda value: value.__name__)
+@pytest.mark.spec("P-12")
 def test_damaged_chunks_are_never_pushed_and_the_next_push_goes_on(pushing, alter, kind):
     error = refused(kind, lambda: push_as(pushing, lambda peer: Moving(peer, alter)), pushing.there)
     if kind is VerificationError:
@@ -207,6 +208,7 @@ def test_a_state_of_another_dataset_is_never_pushed(pushing):
     refused(GraftError, lambda: push_as(pushing, liar), pushing.there)
 
 
+@pytest.mark.spec("P-11")
 def test_a_push_that_does_not_descend_from_the_head_is_refused(pushing):
     liar = lambda peer: Saying(peer, proposed=liars.forged_proposal(ALICE, parents=(), sequence=1))
     error = refused(GraftError, lambda: push_as(pushing, liar), pushing.there)

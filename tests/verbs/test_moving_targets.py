@@ -61,6 +61,7 @@ def rewrite(place, path, data):
 
 
 @pytest.mark.parametrize("wired", [False, True])
+@pytest.mark.spec("P-10")
 def test_a_remote_file_that_changes_while_it_is_sent_is_never_pulled(make_pair, wired):
     pair = synced(make_pair, there=NEW)
     before = pair.here.everything()

@@ -283,6 +283,7 @@ def test_w20_a_push_is_at_most_four_questions_and_sends_only_what_is_new(pair):
     assert result.moved.received < 5_000
 
 
+@pytest.mark.spec("P-9")
 def test_w20_a_pull_is_at_most_three_questions_and_fetches_only_what_is_new(pair):
     pair.there.write(NEW)
     peer = wires.connect(pair.there.host())
@@ -359,6 +360,7 @@ def test_a_first_pull_by_a_bare_name_is_refused_where_whole_ids_are_asked_for(
         pull.pull(site, pair.there.host(), "r", Options(strict_bootstrap_id=True))
 
 
+@pytest.mark.spec("P-8")
 def test_a_diff_creates_nothing_at_either_end(make_pair):
     pair = make_pair(OLD)
     pair.there.write(NEW)
