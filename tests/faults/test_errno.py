@@ -1,7 +1,7 @@
 """Whichever change to a disk fails, and however: one state, a hint, and a second try that works.
 
 Every change of every verb fails once, each with the next of the four errors; and from every
-third change on, everything that needs room fails, as on a disk that stays full, or everything,
+fourth change on, everything that needs room fails, as on a disk that stays full, or everything,
 as on one that died.
 """
 
@@ -22,7 +22,7 @@ OLD, NEW = datasets.old_files(), datasets.new_files()
 ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 CODES = {errno.ENOSPC: "disk-full", errno.EDQUOT: "disk-full", errno.EROFS: "read-only"}
 NEEDS_NO_ROOM = ("unlink", "rmdir", "close", "fsync", "fsync-folder", "rename", "truncate", "chmod")
-STEP_FULL = 3
+STEP_FULL = 4
 
 VERBS = {
     "commit": (NEW, OLD, lambda pair: pair.here.commit()),
