@@ -21,6 +21,8 @@ from usrstore.trust.policy import Mode
 from usrstore.verbs import believing
 from usrstore.verbs.host import Host
 
+_LINGER_BYTES = 1 << 20
+
 
 @click.command(short_help="Answer another usr over standard input and output")
 @click.option("--stdio", is_flag=True, required=True, help="Speak on standard input and output.")
@@ -57,8 +59,19 @@ def serve(
     except UsrError as exc:
         channel.write(MAGIC)
         Wire(channel).send(messages.error_message(exc))
-        return
-    serve_channel(channel, peer, tool=TOOL, limits=limits)
+    else:
+        serve_channel(channel, peer, tool=TOOL, limits=limits)
+    _linger()
+
+
+def _linger() -> None:
+    """Read on a little, so that a client that was still asking gets to read why we refused.
+
+    Whoever is sending more than that notices that we hang up, and then reads it, too.
+    """
+    left = _LINGER_BYTES
+    while left > 0 and (piece := os.read(0, left)):
+        left -= len(piece)
 
 
 def _peer(base: str | None, trust: Mode | None, *, read_only: bool) -> Peer:

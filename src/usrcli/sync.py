@@ -106,6 +106,7 @@ class Request:
         self.values = values
         self.as_json = bool(values["as_json"]) or values["form"] == "json"
         self.seen: Meeting | None = None
+        self.progress = reporter(values["progress"])
 
     def options(self, root: Root) -> Options:
         """Raises: click.UsageError for options that contradict one another."""
@@ -139,6 +140,7 @@ class Request:
 
     def note(self, met: Meeting) -> None:
         self.seen = met
+        self.progress.done()
 
     def agree(self, met: Meeting) -> bool:
         """Show the plan and ask; Enter is yes, and no answer at all is no."""
@@ -225,7 +227,7 @@ def _sync(action: Literal["pull", "push"], dataset: str, remote: str, request: R
     root = find_root()
     name = DatasetId(infer_dataset(root, dataset))
     options = request.options(root)
-    progress = reporter(request.values["progress"])
+    progress = request.progress
     if action == "pull":
         from usrstore.verbs.pull import pull as verb
     else:
@@ -327,7 +329,7 @@ def diff(this: str, other: str | None, **values: Any) -> int:
         return compare.local_diff(root, this, other, request.values, as_json=request.as_json)
     name = DatasetId(infer_dataset(root, this))
     options = request.options(root)
-    progress = reporter(request.values["progress"])
+    progress = request.progress
     from usrstore.verbs.diff import diff as verb
 
     with _refusal(request, "diff", name, options), peer_of(root, other) as peer:

@@ -36,7 +36,7 @@ class ProgressLine:
         elif now - self._last < _EVERY_S:
             return
         self._last = now
-        text = f"{_WORDS[event.phase]:<10} {human_bytes(event.done)}"
+        text = f"{_WORDS[event.phase]:<10} {human_bytes(event.done) if event.done else event.text}"
         if event.total:
             share = min(1.0, event.done / event.total)
             rate = event.done / max(now - self._began, 1e-3)
