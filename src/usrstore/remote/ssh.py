@@ -20,7 +20,7 @@ from usrstore.remote.wire import MAGIC, StreamChannel, Wire
 CONNECT_TIMEOUT_S = 10
 _HELLO_TIMEOUT_S = 60.0
 _LOGIN_TIMEOUT_S = 300.0  # a person may be typing a one-time password
-_MAX_NOISE_BYTES = 1 << 20
+_NOISE_BYTES = 256  # of what came before the hello: enough to find it, and to show
 _STDERR_BYTES = 8192
 _PIPE_BYTES = 1 << 20
 
@@ -143,7 +143,7 @@ class _Process:
                 byte = os.read(descriptor, 1)
                 if not byte:
                     raise self._no_hello(seen)
-                seen = (seen + byte)[-_MAX_NOISE_BYTES:]
+                seen = (seen + byte)[-_NOISE_BYTES:]
 
     def _no_hello(self, seen: bytes) -> RemoteError:
         reason = self.reason()
