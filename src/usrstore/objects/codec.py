@@ -38,6 +38,7 @@ def decode(
     limit: int = MAX_OBJECT_BYTES,
     longest: int | None = None,
     maps: int | None = None,
+    containers: int | None = None,
 ) -> Any:
     """Bytes to plain values; lists come back as lists, maps with string keys only.
 
@@ -46,6 +47,8 @@ def decode(
         limit: the most bytes it may have.
         longest: the most items that a list in it may have.
         maps: the most entries of a map; as many as of a list if it is not given.
+        containers: the most lists and maps in all; an empty list is one byte that becomes
+            sixty, so what comes from a stranger is counted.
 
     Raises:
         DecodeError: for anything else.
@@ -53,6 +56,7 @@ def decode(
     if len(data) > limit:
         raise DecodeError(f"an object of {len(data)} bytes is over the limit of {limit}")
     most = len(data) if longest is None else longest
+    count = None if containers is None else _Counter(containers)
     try:
         # A first pass that builds nothing: lists nested in lists, each of which claims more
         # items than there are bytes, end here, before room is made for any of them.
@@ -66,9 +70,26 @@ def decode(
             use_list=True,
             max_array_len=most,
             max_map_len=most if maps is None else maps,
+            list_hook=count,
+            object_hook=count,
         )
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as exc:
         raise DecodeError(f"not a msgpack value: {exc}") from exc
+
+
+class _Counter:
+    """Lets a bounded number of lists and maps pass."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def __call__(self, value: T) -> T:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("too many lists and maps")
+        return value
 
 
 class Fields:

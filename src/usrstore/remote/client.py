@@ -109,7 +109,8 @@ class WirePeer:
             yield RecipeId(oid), data
 
     def send(self, oids: Sequence[ChunkId]) -> Iterator[Piece]:
-        self.wire.send({"op": "send", "chunks": messages.pack_ids(oids)})
+        self.wire.send({"op": "send"})
+        self.wire.send_ids(Kind.CHUNK, oids)
         self._answer("chunks").done()
         for kind, oid, encoding, size, stored in self._objects():
             if kind is not Kind.CHUNK:
@@ -132,10 +133,10 @@ class WirePeer:
 
         def read() -> Planned:
             fields = self._answer("planned")
-            wanted = messages.unpack_ids(fields.data("wanted", most=64 << 20))
-            planned = Planned(wanted, fields.integer("resumed"))
+            resumed = fields.integer("resumed")
             fields.done()
-            return planned
+            names = self.wire.receive_ids(Kind.CHUNK, on_message=self._raise_error)
+            return Planned([ChunkId(oid) for oid in names], resumed)
 
         return self._checked(read)
 

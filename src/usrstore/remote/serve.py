@@ -130,8 +130,8 @@ class _Session:
         self._wire.send_objects((Kind.RECIPE, oid, 0, len(data), data) for oid, data in nodes)
 
     def _send(self, fields: Fields) -> None:
-        oids = messages.unpack_ids(fields.data("chunks", most=MAX_MESSAGE_BYTES))
         fields.done()
+        oids = [ChunkId(oid) for oid in self._wire.receive_ids(Kind.CHUNK)]
         self._wire.send({"op": "chunks"})
         self._wire.send_objects(
             (Kind.CHUNK, piece.oid, piece.encoding, piece.size, piece.stored)
@@ -154,13 +154,8 @@ class _Session:
         if self._limits.dataset is not None and proposal.dataset != self._limits.dataset:
             raise ReadOnlyError(f"only {self._limits.dataset} is served here", code="refused")
         planned = self._peer.plan(proposal)
-        self._wire.send(
-            {
-                "op": "planned",
-                "wanted": messages.pack_ids(planned.wanted),
-                "resumed": planned.resumed,
-            }
-        )
+        self._wire.send({"op": "planned", "resumed": planned.resumed})
+        self._wire.send_ids(Kind.CHUNK, planned.wanted)
 
     def _publish(self, fields: Fields) -> None:
         fields.done()

@@ -24,6 +24,7 @@ MAX_DATA_BYTES = 17 << 20
 BATCH_BYTES = 1 << 20
 _MAX_HEAD_BYTES = 2 << 20  # a batch of the smallest objects needs half of it
 _MAX_ITEMS = 4096  # of a list or map in a message; ids travel packed
+_MAX_CONTAINERS = 64  # lists and maps in a message
 FRAME_HEAD = struct.Struct(">Ic")
 _U32 = struct.Struct(">I")
 
@@ -113,6 +114,19 @@ class Wire:
                 )
             yield from decode_objects(body)
 
+    def send_ids(self, kind: Kind, oids: Iterable[ObjectId]) -> None:
+        """A run of names without bytes: there may be more of them than a message holds."""
+        self.send_objects((kind, oid, 0, 0, b"") for oid in oids)
+
+    def receive_ids(
+        self, kind: Kind, *, on_message: Callable[[dict[str, Any]], None] | None = None
+    ) -> Iterator[ObjectId]:
+        """Raises: as `receive_objects`; ProtocolError for anything but names of this kind."""
+        for found, oid, _, _, stored in self.receive_objects(on_message=on_message):
+            if found is not kind or len(stored):
+                raise ProtocolError(f"a {found.word} in a run of names")
+            yield oid
+
     def _frame(self, kind: bytes, *parts: bytes | memoryview) -> None:
         size = sum(map(len, parts))
         self._channel.write(FRAME_HEAD.pack(size, kind))
@@ -131,7 +145,9 @@ class Wire:
 
 def _message(body: bytes) -> dict[str, Any]:
     try:
-        value = codec.decode(body, limit=MAX_MESSAGE_BYTES, longest=_MAX_ITEMS)
+        value = codec.decode(
+            body, limit=MAX_MESSAGE_BYTES, longest=_MAX_ITEMS, containers=_MAX_CONTAINERS
+        )
     except DecodeError as exc:
         raise ProtocolError(f"a message that cannot be read: {exc.message}") from exc
     if not isinstance(value, dict):
@@ -149,7 +165,11 @@ def decode_objects(body: bytes) -> Iterator[Record]:
     """The objects of a D frame. Raises: ProtocolError."""
     try:
         (length,) = _U32.unpack_from(body)
-        rows = codec.decode(memoryview(body)[4 : 4 + length], limit=_MAX_HEAD_BYTES)
+        rows = codec.decode(
+            memoryview(body)[4 : 4 + length],
+            limit=_MAX_HEAD_BYTES,
+            containers=_MAX_HEAD_BYTES // 40,
+        )
         if not isinstance(rows, list):
             raise DecodeError("no list")
         at = 4 + length

@@ -168,13 +168,6 @@ def remember(
         root.write_notes(notes)
 
 
-def forget(root: Root, remote: str) -> None:
-    """Accept that a remote starts anew (`--accept-rollback`)."""
-    notes = root.notes()
-    if notes.get("remotes", {}).pop(remote, None) is not None:
-        root.write_notes(notes)
-
-
 def check_progress(site: Site, remote: str, answer: Compared) -> None:
     """A remote may only go on from where it was seen last.
 

@@ -87,8 +87,6 @@ def meet(
     if found:
         found.store(site.overlay.put)
     head, synced = _marks(site, remote)
-    if accept_rollback and intent != "diff":
-        believing.forget(site.root, remote)
     emit(Event("plan", text=remote))
     answer = peer.compare(
         Ask(

@@ -46,6 +46,8 @@ def plan_ops(
     ]
     ops += [Op(path, None, old(path), None) for path in gone]
     made: dict[str, None] = {}
+    if not os.path.isdir(os.path.dirname(folder)):
+        made[".."] = None  # the namespace of a first dataset
     for path, number, *_ in ops:
         if number is not None:
             for parent in _parents(path):
@@ -128,7 +130,7 @@ def resume(
 
 def _apply(folder: str, stage: str, journal: Journal) -> None:
     for path in journal.made:
-        durable.make_folder(os.path.join(folder, path) if path else folder)
+        durable.make_folder(os.path.normpath(os.path.join(folder, path)))
     trash = _trash(stage)
     durable.make_folder(trash)
     for number, op in enumerate(journal.ops):
@@ -200,7 +202,7 @@ def _undo(folder: str, stage: str, journal: Journal) -> None:
         elif op.old is None:
             durable.remove(path)
     for made in reversed(journal.made):
-        durable.remove_folder(os.path.join(folder, made) if made else folder)
+        durable.remove_folder(os.path.normpath(os.path.join(folder, made)))
     _sync_folders(folder, journal.ops)
 
 

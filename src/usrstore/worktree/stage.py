@@ -173,8 +173,8 @@ class Stage:
         """Hash every staged file against its content hash.
 
         Raises:
-            HashMismatchError: naming the first file that is not what the state says; the
-                stage is emptied, so that the next run fetches it anew.
+            HashMismatchError: naming the first file that is not what the state says; that
+                file is thrown away, so that the next run fetches it anew, and only it.
         """
         self._close()
         self._verified.clear()
@@ -187,7 +187,7 @@ class Stage:
             if size != target.entry.size or found != target.entry.content:
                 expected = f"{target.entry.size} bytes, {target.entry.content.short}"
                 actual = f"{size} bytes, {found.short}"
-                self.discard()
+                self._throw_away(number)
                 raise HashMismatchError(
                     f"{target.path}: expected {expected}; staged {actual}",
                     hint="run the same command again; the damaged copy was thrown away",
@@ -195,6 +195,14 @@ class Stage:
             self._verified.append((target, (stamp.inode, stamp.mtime_ns)))
             done += size
             emit(Event("verify", done, total, target.path))
+
+    def _throw_away(self, number: int) -> None:
+        """Forget a damaged file and every chunk that was noted as landed in it."""
+        lost = {oid for oid, spots in self._spots.items() if any(s.file == number for s in spots)}
+        self._landed = {oid: spot for oid, spot in self._landed.items() if oid not in lost}
+        self._log.truncate(0)
+        self._log.write(b"".join(_LANDED.pack(oid, *s) for oid, s in self._landed.items()))
+        durable.remove(self.path(number))
 
     def verified(self) -> list[tuple[Target, tuple[int, int]]]:
         """What `verify` hashed: each target, with the inode and mtime of the file it saw."""
@@ -237,9 +245,10 @@ def _name(tree: TreeId, targets: list[Target]) -> str:
 
 def _hash_file(path: str) -> tuple[ContentHash, Stamp]:
     hasher = ContentHasher()
-    buffer = bytearray(_READ_BYTES)
-    view = memoryview(buffer)
     with open(path, "rb", buffering=0) as file:
+        # A megabyte of zeros for each of thousands of small files costs more than their hashes.
+        buffer = bytearray(min(_READ_BYTES, os.fstat(file.fileno()).st_size + 1))
+        view = memoryview(buffer)
         while count := file.readinto(buffer):
             hasher.update(view[:count])
         return hasher.digest(), Stamp.of(os.fstat(file.fileno()))
