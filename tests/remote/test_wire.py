@@ -270,6 +270,14 @@ def test_a_head_of_nothing_but_nesting_costs_a_bounded_multiple_of_a_frame():
         assert peak_of(lambda data=data: list(hearing(data).receive_objects())) < 4 * len(data)
 
 
+@pytest.mark.parametrize("empty", [b"\x90", b"\x80"], ids=["lists", "maps"])
+def test_a_message_of_empty_lists_and_maps_costs_little(empty):
+    """One byte that becomes sixty: sixty-four megabytes of it would be four gigabytes."""
+    inner = b"\xdc\x10\x00" + empty * 4096
+    body = b"\x81\xa1a\xdc\x0f\x00" + inner * 3840
+    assert peak_of(hearing(frame(b"M", body)).receive) < 3 * len(body)  # it is held twice
+
+
 def test_a_message_of_nothing_but_claims_costs_nothing():
     for body in (
         b"\x81\xa1a" + b"\xdd\xff\xff\xff\xff" * 1000,

@@ -206,3 +206,33 @@ def test_a_few_files_are_made_durable_one_by_one_with_their_names(stage):
     calls = count_calls(stage.sync)
     assert [path for op, path in calls if op == "fsync"] == [stage.path(n) for n in range(3)]
     assert calls[-1] == ("fsync-folder", stage.folder)
+
+
+def test_only_the_damaged_file_is_fetched_again(stage, tmp_path):
+    place_all(stage)
+    os.truncate(stage.path(0), 10)
+    with pytest.raises(HashMismatchError, match="one"):
+        stage.verify()
+    stage.close()
+    again = Stage(str(tmp_path), TREE, TARGETS)
+    wanted = list(again.wanted())
+    assert (chunk(A), 3000) in wanted
+    assert (chunk(C), 1000) not in wanted
+    place_all(again)
+    again.verify()
+    assert read(again) == {"one": A + B, "two": B + C + B, "three": C}
+    again.close()
+
+
+def test_what_was_thrown_away_is_not_believed_because_a_later_piece_came_first(stage, tmp_path):
+    place_all(stage)
+    Path(stage.path(1)).write_bytes(b"x" * 5000)
+    with pytest.raises(HashMismatchError, match="two"):
+        stage.verify()
+    stage.place(chunk(C), C)
+    stage.place(chunk(B), B)
+    stage.close()
+    again = Stage(str(tmp_path), TREE, TARGETS)
+    place_all(again)
+    again.verify()
+    again.close()
