@@ -11,11 +11,12 @@ import sys
 from pathlib import Path
 
 import click
+import jsonschema
 import pytest
 import render_cli
 
 from support.datasets import DATASET
-from support.lab import USR
+from support.lab import SCHEMAS, USR, schema_of, validate
 from usrcli import main
 from usrstore import errors
 from usrstore.root import Root
@@ -352,3 +353,24 @@ def test_w30_help_imports_next_to_nothing():
 )
 def test_w30_looking_at_what_did_not_change_imports_nothing_heavy(synced, words, unneeded):
     assert not packages(modules_of(*words)) & HEAVY.union(unneeded)
+
+
+# ── JSON ────────────────────────────────────────────────────────────────────────────────
+def test_every_command_with_json_has_a_schema_and_every_schema_a_command():
+    named = {"error", "audit"}
+    for words, command in render_cli.commands():
+        if words == ("drill",) or "--json" not in {o for p in command.params for o in p.opts}:
+            continue
+        found = {schema_of(words, text) for text in ('{"data":{}}', '{"data":{"transfer_state"')}
+        named |= found
+        assert all((SCHEMAS / f"{name}.json").exists() for name in found), words
+    assert named == {path.stem for path in SCHEMAS.glob("*.json")}
+
+
+def test_the_schemas_refuse_what_is_not_documented(synced):
+    text = synced.usr("log", DATASET, "--json").ok().out
+    validate("log", text)
+    with pytest.raises(jsonschema.ValidationError):
+        validate("log", text.replace('"kept"', '"stored"'))
+    with pytest.raises(jsonschema.ValidationError):
+        validate("audit", text)
