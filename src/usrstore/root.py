@@ -215,20 +215,24 @@ class Root:
             raise ConfigError(f"{path}: {exc}") from exc
 
     def notes(self) -> dict[str, Any]:
-        """What this root remembers of others: pinned signers, newest states seen."""
+        """What this root remembers of others: pinned signers, newest states seen.
+
+        Raises:
+            ConfigError: the file is damaged.
+        """
         import json
 
+        path = os.path.join(self.store, "seen.json")
         try:
-            with open(os.path.join(self.store, "seen.json"), encoding="utf-8") as file:
+            with open(path, encoding="utf-8") as file:
                 value = json.load(file)
         except FileNotFoundError:
             return {}
         except ValueError as exc:
-            raise ConfigError(
-                f"{self.store}/seen.json is damaged: {exc}",
-                hint="it holds pinned signers; remove it to start trusting anew",
-            ) from exc
-        return value if isinstance(value, dict) else {}
+            raise _damaged_notes(path, str(exc)) from exc
+        if not _are_notes(value):
+            raise _damaged_notes(path, "it does not hold what usr writes there")
+        return dict(value)
 
     def write_notes(self, value: dict[str, Any]) -> None:
         import json
@@ -243,3 +247,43 @@ def _folders(path: str) -> list[str]:
             return [e.name for e in entries if not e.name.startswith(".") and e.is_dir()]
     except OSError:
         return []
+
+
+def _are_notes(value: Any) -> bool:
+    """`{"pins": {place: [fingerprint]}, "remotes": {name: {"state": [n, id], "heads": {…}}}}`."""
+    if not isinstance(value, dict):
+        return False
+    pins, remotes = value.get("pins", {}), value.get("remotes", {})
+    return (
+        isinstance(pins, dict)
+        and all(isinstance(keys, list) for keys in pins.values())
+        and isinstance(remotes, dict)
+        and all(
+            isinstance(mark, dict)
+            and isinstance(mark.get("heads", {}), dict)
+            and all(_is_id(head) for head in mark.get("heads", {}).values())
+            and _is_state(mark.get("state"))
+            for mark in remotes.values()
+        )
+    )
+
+
+def _is_state(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, list)
+        and len(value) == 2
+        and isinstance(value[0], int)
+        and _is_id(value[1])
+    )
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+
+
+def _damaged_notes(path: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"{path} is damaged: {why}; nothing was changed",
+        hint="it holds pinned signers and the newest states seen of remotes; remove it to "
+        "start trusting anew",
+    )

@@ -178,7 +178,9 @@ def test_files_that_no_state_can_hold(synced, monkeypatch, make, words):
 
 
 # ── damaged settings and memories ───────────────────────────────────────────────────────
-@pytest.mark.parametrize("text", ["{", "\xff", "nonsense"])
+@pytest.mark.parametrize(
+    "text", ["{", "\xff", "nonsense", "[]", '{"pins": 3}', '{"remotes": {"lab": {"state": 3}}}']
+)
 @pytest.mark.parametrize("words", SYNC, ids=" ".join)
 def test_a_damaged_memory_of_others(synced, words, text):
     (synced.far / "meta.md").write_text("more")

@@ -63,12 +63,18 @@ def add_signer(root: Root, name: str, key: PublicKey) -> None:
 
 
 def policy_for(root: Root, who: Who, place: str, dataset: str, mode: Mode) -> Policy:
+    """Whom to believe of a dataset that comes from `place`; '' stands for anywhere."""
     pins = root.notes().get("pins", {})
     return Policy(
         mode=mode,
         allowed=allowed_signers(root),
         own=who.own_keys(),
-        pinned=frozenset(pins.get(f"{place} {dataset}", ())),
+        pinned=frozenset(
+            key
+            for at, keys in pins.items()
+            if at == f"{place} {dataset}" or (not place and at.endswith(f" {dataset}"))
+            for key in keys
+        ),
     )
 
 

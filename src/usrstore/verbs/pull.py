@@ -55,7 +55,7 @@ def pull(
             site,
             peer,
             remote,
-            "pull",
+            "diff" if options.dry_run else "pull",  # a look leaves no snapshot behind
             strict_bootstrap_id=options.strict_bootstrap_id,
             accept_rollback=options.accept_rollback,
             emit=emit,
@@ -67,7 +67,7 @@ def pull(
             hint=f"to send yours: usr push {site.dataset} {remote}",
         )
     wanted = options.mix(met.local, met.there)
-    verified = _believe(met, options)
+    verified = None if options.dry_run else _believe(met, options)
     verdict = verified.verdict if verified else None
     if met.relation is Relation.LOCAL_AHEAD and not options.force:
         wanted = met.local

@@ -98,8 +98,8 @@ def _refused(folder: str, problems: list[str]) -> UnsafeFileError:
     more = len(problems) - _SHOWN
     lines = "".join(f"\n  {problem}" for problem in problems[:_SHOWN])
     return UnsafeFileError(
-        f"{folder} holds {len(problems)} entries that cannot be part of a state:{lines}"
-        + (f"\n  … and {more} more" if more > 0 else ""),
+        f"{folder} holds {len(problems)} {'entry' if len(problems) == 1 else 'entries'} that "
+        f"cannot be part of a state:{lines}" + (f"\n  … and {more} more" if more > 0 else ""),
         hint="replace links by the files they point to, rename or remove the rest; "
         "nothing was changed",
     )
