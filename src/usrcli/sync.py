@@ -18,7 +18,7 @@ from usrcli.render.progress import reporter
 from usrstore.errors import UsrError
 from usrstore.objects.names import DatasetId
 from usrstore.objects.sections import Section
-from usrstore.remote.peer import Checks, Peer
+from usrstore.remote.peer import Checks
 from usrstore.root import Root
 from usrstore.trust.policy import Mode
 from usrstore.verbs import audit, believing
@@ -220,8 +220,6 @@ def _site(root: Root, dataset: DatasetId, request: Request) -> Site:
 
 _NOTHING_CHOSEN = "What differs is in sections that were left out; the others are equal."
 
-Verb = Callable[[Site, Peer, str, Options], SyncResult | None]
-
 
 def _sync(action: Literal["pull", "push"], dataset: str, remote: str, request: Request) -> int:
     root = find_root()
@@ -396,6 +394,7 @@ def fetch(dataset: str, remote: str, trust: Mode | None, as_json: bool) -> int:
             }
         )
     else:
-        word = "new" if result.fresh else "as before"
-        click.echo(f"{remote}/{name} {result.manifest.short} ({word})")
+        click.echo(
+            f"{remote}/{name} {result.manifest.short} ({'new' if result.fresh else 'as before'})"
+        )
     return 0

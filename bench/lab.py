@@ -1,0 +1,156 @@
+"""A place to measure in: folders, an sshd on loopback, two roots, and how each tool is called."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from measure import Sample, run
+
+from usrcli.drills import sshd
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+DATASET = "bench/x"
+USR = os.path.join(os.path.dirname(sys.executable), "usr")
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Where everything of one run lies.
+
+    Attributes:
+        home: removed at the end.
+        ssh_config: how the loopback sshd is reached, as host `bench`.
+        quick: smaller data and fewer rounds.
+        dvc: a dvc program to compare with, or None.
+    """
+
+    home: str
+    ssh_config: str
+    quick: bool
+    dvc: str | None = None
+
+    @property
+    def rounds(self) -> int:
+        return 2 if self.quick else 3
+
+    def path(self, *parts: str) -> str:
+        return os.path.join(self.home, *parts)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": self.path("user"),
+            "XDG_CONFIG_HOME": self.path("user", "config"),
+            "USR_REMOTES_PATH": self.path("remotes.yaml"),
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "LC_ALL": "C.UTF-8",
+            "DVC_NO_ANALYTICS": "1",
+        }
+
+    def run(self, *argv: str, cwd: str | None = None) -> Sample:
+        return run(argv, env=self.env, cwd=cwd)
+
+    def shell(self, script: str, *words: str) -> Sample:
+        """Run a shell script with `$1`, `$2`, … and `$SSH`, which is ssh to the loopback."""
+        env = {**self.env, "SSH": shlex.join(["ssh", "-F", self.ssh_config, "bench"])}
+        return run(["sh", "-ec", script, "sh", *words], env=env)
+
+    def make(self, kind: str, folder: str, **options: int | None) -> None:
+        """Generate data with datasets.py, in a process of its own."""
+        words = [w for k, v in options.items() if v for w in (f"--{k.replace('_', '-')}", str(v))]
+        self.run(sys.executable, os.path.join(HERE, "datasets.py"), kind, folder, *words)
+
+    def usr(self, root: str, *words: str) -> Sample:
+        return self.run(USR, "--root", root, *words)
+
+    def sync(self, verb: str, root: str, remote: str, *words: str) -> Sample:
+        """`usr push` or `usr pull`, with the bytes that it counted on the wire."""
+        audit = self.path("audit.json")
+        done = self.usr(root, verb, DATASET, remote, "-y", "--audit-json-out", audit, *words)
+        with open(audit, encoding="utf-8") as file:
+            data = json.load(file)["data"]
+        if data["transfer_state"] != "TRANSFERRED":
+            raise RuntimeError(f"{verb} ended as {data['transfer_state']}\n{done.output}")
+        return replace(done, wire=data["moved"]["sent"] + data["moved"]["received"])
+
+    def rsync(self, source: str, target: str, *words: str) -> Sample:
+        """rsync -a of one folder's content into another; either may begin with `bench:`."""
+        shell = shlex.join(["ssh", "-F", self.ssh_config])
+        done = self.run("rsync", "-a", "--stats", *words, "-e", shell, f"{source}/", f"{target}/")
+        counts = re.findall(r"Total bytes (?:sent|received): ([\d,]+)", done.output)
+        return replace(done, wire=sum(int(count.replace(",", "")) for count in counts))
+
+    def tar_push(self, source: str, target: str) -> Sample:
+        script = "tar -C \"$1\" -c . | $SSH \"mkdir -p '$2' && tar -C '$2' -x\""
+        return replace(self.shell(script, source, target), wire=tar_size(source))
+
+    def tar_pull(self, source: str, target: str) -> Sample:
+        script = 'mkdir -p "$2"; $SSH "tar -C \'$1\' -c ." | tar -C "$2" -x'
+        return replace(self.shell(script, source, target), wire=tar_size(source))
+
+    def add_remote(self, name: str, root: str, *, command: str = USR) -> None:
+        """A remote over the loopback ssh; the far end has a configuration of its own, too."""
+        far = f"env XDG_CONFIG_HOME={shlex.quote(self.path('far'))} {command}"
+        self.run(
+            *(USR, "remotes", "add", name, "--overwrite", "--host", "bench", "--base-dir", root),
+            *("--usr-command", far, "--ssh-option=-F", f"--ssh-option={self.ssh_config}"),
+        )
+
+    def new_root(self, name: str) -> str:
+        """An empty root, with whatever had its name removed."""
+        root = self.path(name)
+        remove(root)
+        self.run(USR, "init", root)
+        return root
+
+    def forget(self, root: str) -> None:
+        """Leave a root's datasets alone, but take all that the store knows of them."""
+        remove(os.path.join(root, ".usr"))
+        self.run(USR, "init", root)
+
+
+def remove(path: str) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def tar_size(folder: str) -> int:
+    script = 'tar -C "$1" -c . | wc -c'
+    return int(subprocess.check_output(["sh", "-c", script, "sh", folder]))
+
+
+def folder_size(folder: str) -> int:
+    return sum(os.path.getsize(os.path.join(at, n)) for at, _, ns in os.walk(folder) for n in ns)
+
+
+@contextlib.contextmanager
+def opened(*, quick: bool, where: str | None, with_dvc: bool) -> Iterator[Lab]:
+    """A lab below `where`; gone when the block is left."""
+    with tempfile.TemporaryDirectory(prefix="usr-bench-", dir=where) as home:
+        os.makedirs(os.path.join(home, "user"))
+        os.makedirs(os.path.join(home, "sshd"))
+        with sshd.running(os.path.join(home, "sshd")) as server:
+            dvc = _install_dvc(home) if with_dvc else None
+            yield Lab(home, server.config, quick, dvc)
+
+
+def _install_dvc(home: str) -> str | None:
+    venv = os.path.join(home, "dvc")
+    done = subprocess.run(
+        f"{shlex.quote(sys.executable)} -m venv {venv} && {venv}/bin/pip install -q dvc",
+        shell=True,
+        capture_output=True,
+        check=False,
+    )
+    return f"{venv}/bin/dvc" if done.returncode == 0 else None
