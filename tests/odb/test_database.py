@@ -167,13 +167,24 @@ def test_a_damaged_copy_is_made_good_by_another(store):
         put(batch, 2)
         put(batch, 1)
     hidden.rename(store.packs / first)
-    for name in store.names():
-        path = store.packs / name
+    copies = [
+        (store.packs / f"{pack.pack}.pack", row.offset)
+        for pack in store.open().packs()
+        if (row := pack.index.find(chunk(1)[0]))
+    ]
+    assert len(copies) == 2
+    for path, offset in copies:
         data = bytearray(whole := path.read_bytes())
-        data[9] ^= 0xFF
+        data[offset] ^= 0xFF
         path.write_bytes(data)
-        assert store.open().get(Kind.CHUNK, chunk(1)[0]) == chunk(1)[1], name
+        assert store.open().get(Kind.CHUNK, chunk(1)[0]) == chunk(1)[1]
         path.write_bytes(whole)
+    for path, offset in copies:
+        data = bytearray(path.read_bytes())
+        data[offset] ^= 0xFF
+        path.write_bytes(data)
+    with pytest.raises(HashMismatchError):
+        store.open().get(Kind.CHUNK, chunk(1)[0])
 
 
 # ── batches ─────────────────────────────────────────────────────────────────────────────
@@ -333,6 +344,9 @@ def fill_in_one(store, numbers):
     with store.open().batch() as batch:
         for number in numbers:
             put(batch, number)
+            for extra in range(2):  # more metadata than data
+                body = b"metadata %d %d" % (number, extra)
+                batch.put(Kind.MANIFEST, hash_object(Kind.MANIFEST, body), body)
 
 
 @pytest.mark.spec("F-42")

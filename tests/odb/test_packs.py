@@ -269,6 +269,17 @@ def test_every_id_of_an_index_is_found_and_no_other(count):
     assert list(index.ids()) == sorted(ids)
 
 
+@pytest.mark.spec("F-38")
+@pytest.mark.parametrize("fill", [b"\0", b"\x7f", b"\xff"])
+def test_ids_that_all_begin_alike_are_found_as_well(fill):
+    ids = [ObjectId(fill * 24 + number.to_bytes(8, "big")) for number in range(0, 4000, 2)]
+    pack, data = index_of(ids)
+    index = PackIndex.check(data, pack)
+    for at, oid in enumerate(ids):
+        assert index.find(oid).offset == 8 + at
+        assert index.find(oid[:31] + bytes([oid[31] + 1])) is None
+
+
 @settings(deadline=None)
 @given(
     st.sets(

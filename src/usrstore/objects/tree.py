@@ -230,10 +230,7 @@ def flatten(root: TreeId, get: Callable[[TreeId], bytes]) -> Listing:
         UnsafeFileError: a file in a section that is not its own.
     """
     listing: Listing = {}
-    size = 0
     for path, entry in walk(root, get):
-        size += entry.size
-        _bounded(len(listing) + 1, size)
         listing[names.check_path(sections.from_tree_path(path))] = entry
     if build(listing, lambda _oid, _data: None).tree != root:
         raise DecodeError(f"tree {root.short} is not built by the rules of format 1")
