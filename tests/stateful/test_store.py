@@ -75,7 +75,7 @@ class StoreMachine(RuleBasedStateMachine):
         os.mkdir(self.packs)
         self.stored = {}  # what must be there: id → (kind, bytes)
         self.maybe = {}  # what a disk that failed may have kept
-        self.elsewhere = set()
+        self.elsewhere = set()  # what other processes wrote since the store was opened
         self.refs = {}
         self.moves = 0  # states made
         self.pending = None  # a batch, and what it was given
@@ -88,6 +88,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize()
     def open(self):
+        self.elsewhere.clear()
         self.backend = FolderBackend(self.home)
         self.database = Database(self.backend, self.packs)
         self.states = States(self.backend)
@@ -188,6 +189,7 @@ class StoreMachine(RuleBasedStateMachine):
         with Database(FolderBackend(self.home), self.packs).batch() as batch:
             batch.put(kind, oid, body)
         self.stored[oid] = kind, body
+        self.elsewhere.add(oid)
         return multiple(what)
 
     # ── refs ────────────────────────────────────────────────────────────────────────────
@@ -280,6 +282,6 @@ class StoreMachine(RuleBasedStateMachine):
         assert not fresh.missing(self.refs.values())
 
 
-StoreMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+StoreMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
 TestStore = StoreMachine.TestCase
 TestStore.pytestmark = [pytest.mark.spec("F-32"), pytest.mark.spec("F-45")]
