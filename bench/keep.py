@@ -70,7 +70,7 @@ def _commit(lab: Lab, root: str, title: str) -> Table:
 
 
 def _git_commit(lab: Lab, git: str, folder: str) -> Sample:
-    script = f'{GIT} --git-dir "$1" --work-tree "$2" add -A; {GIT} --git-dir "$1" commit -q -m x'
+    script = f'g="{GIT} --git-dir=$1 --work-tree=$2"; $g add -A; $g commit -q -m x'
     return lab.shell(script, git, folder)
 
 

@@ -109,16 +109,18 @@ class Lab:
         )
 
     def new_root(self, name: str) -> str:
-        """An empty root, with whatever had its name removed."""
-        root = self.path(name)
+        """A root without datasets, with whatever had its name removed."""
+        root, model = self.path(name), self.path("model")
+        if not os.path.isdir(model):
+            self.run(USR, "init", model)
         remove(root)
-        self.run(USR, "init", root)
+        os.makedirs(root)
+        shutil.copy(os.path.join(model, "registry.yaml"), root)
         return root
 
     def forget(self, root: str) -> None:
         """Leave a root's datasets alone, but take all that the store knows of them."""
         remove(os.path.join(root, ".usr"))
-        self.run(USR, "init", root)
 
 
 def remove(path: str) -> None:

@@ -40,7 +40,7 @@ def startup(lab: Lab) -> list[Table]:
     if lab.dvc:
         dvc, home = lab.dvc, _as_dvc(lab, folder)
         contenders.append(Contender(dvc_status, lambda: lab.run(dvc, "status", "-q", cwd=home)))
-    samples = in_turn(contenders, 5 if lab.quick else 11)
+    samples = in_turn(contenders, 3 if lab.quick else 11)
 
     table = Table("Nothing to do")
     table.add_seconds(samples, "python -c pass")
