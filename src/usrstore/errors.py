@@ -54,6 +54,12 @@ class RegistryError(InvalidInputError):
     code = "registry"
 
 
+class OverlayError(InvalidInputError):
+    """Overlay files that cannot be read as such, or that do not fit the base."""
+
+    code = "overlay"
+
+
 class NotFoundError(UsrError):
     code = "not-found"
 

@@ -1,0 +1,347 @@
+"""Overlays: columns that were derived later, beside the rows that they belong to.
+
+A namespace has either one compact file, `_derived/<ns>.parquet`, or parts that each writer
+adds to and nobody changes, `_derived/<ns>/part-*.parquet`; both at once is an error. A file
+names its namespace and its key in its footer; its first column is the key, the others are
+`<ns>__<field>`. What a reader sees (`overlaying` computes it):
+
+- a file's rank is (created_at, file name); the later one is the newer one;
+- for each key and column, the newest value that is not null: a null hides nothing;
+- where no overlay has a value, that of the base column of the same name shows through;
+- keys are compared without the white space around them, `sequence_ci` also without case;
+- a key that no row of the base has is an orphan: no error, and no row.
+
+This room reads folders and footers; it changes nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from usrstore.dataset.keys import KEYS
+from usrstore.errors import OverlayError
+from usrstore.objects.sections import DERIVED_FOLDER
+
+ARCHIVED = "_archived"
+TOMBSTONES = "usr"
+STATE = "usr_state"
+
+META_NAMESPACE = "usr:overlay_namespace"
+META_KEY = "usr:overlay_key"
+META_CREATED_AT = "usr:overlay_created_at"
+META_REGISTRY = "usr:registry_hash"
+META_CONTRACT = "usr:namespace_contract_hash"
+
+_NAMESPACE = re.compile(r"[a-z][a-z0-9_]*\Z")
+_PART = re.compile(r"part-[^/]*\.parquet\Z")
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+@dataclass(frozen=True)
+class OverlayFile:
+    """One overlay file, as its footer tells.
+
+    Attributes:
+        path: in the dataset folder, '/'-separated.
+        namespace, key: what it says it is.
+        key_column: the column that holds the keys.
+        created_us: UTC microseconds since 1970; 0 if it does not say.
+        registry_hash, contract_hash: what its writer wrote it under, or None.
+        rows: how many.
+        size: in bytes.
+        schema: a `pyarrow.Schema`, with its metadata.
+        nulls: for each column, how many nulls it holds, or None where the footer is silent.
+    """
+
+    path: str
+    namespace: str
+    key: str
+    key_column: str
+    created_us: int
+    registry_hash: str | None
+    contract_hash: str | None
+    rows: int
+    size: int
+    schema: Any
+    nulls: Mapping[str, int | None]
+
+    @property
+    def rank(self) -> tuple[int, str]:
+        """Files of a namespace in this order are oldest first."""
+        return (self.created_us, os.path.basename(self.path))
+
+    @property
+    def columns(self) -> list[str]:
+        """The overlay's own columns, without the key."""
+        return [name for name in self.schema.names if name != self.key_column]
+
+    @property
+    def filled(self) -> list[str]:
+        """The columns that hold a value, as far as the footer tells."""
+        if not self.rows:
+            return []
+        return [name for name in self.columns if self.nulls.get(name) != self.rows]
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """All files of one namespace, oldest first.
+
+    Attributes:
+        namespace: its name.
+        files: at least one.
+        compact: whether it is the one compact file.
+    """
+
+    namespace: str
+    files: tuple[OverlayFile, ...]
+    compact: bool
+
+    @property
+    def key(self) -> str:
+        return self.files[0].key
+
+    @property
+    def rows(self) -> int:
+        """Rows of all files; a key in two files counts twice."""
+        return sum(file.rows for file in self.files)
+
+    @cached_property
+    def schema(self) -> Any:
+        """The columns of all files, key excepted, types widened until all fit.
+
+        Raises:
+            OverlayError: two files hold what no type holds.
+        """
+        import pyarrow as pa
+
+        fields = [
+            pa.schema([file.schema.field(name) for name in file.columns]) for file in self.files
+        ]
+        try:
+            return pa.unify_schemas(fields, promote_options="permissive")
+        except (pa.ArrowTypeError, pa.ArrowInvalid) as exc:
+            raise OverlayError(
+                f"the parts of {self.namespace} disagree about the type of a column: {exc}",
+                hint="remove or rewrite the part that has the wrong type",
+                code="overlay-types",
+            ) from exc
+
+
+def find(folder: str) -> dict[str, tuple[str, ...]]:
+    """The overlay files of a dataset by namespace, as paths in its folder, sorted.
+
+    Archived overlays, ledgers and what other tools are still writing are not among them.
+
+    Raises:
+        OverlayError: namespaces that have a compact file and parts, all of them named.
+    """
+    derived = os.path.join(folder, DERIVED_FOLDER)
+    compact: set[str] = set()
+    parts: dict[str, list[str]] = {}
+    for entry in _entries(derived):
+        stem, dot, suffix = entry.name.partition(".")
+        if not _NAMESPACE.match(stem):
+            continue
+        if dot and suffix == "parquet" and entry.is_file(follow_symlinks=False):
+            compact.add(stem)
+        elif not dot and entry.is_dir(follow_symlinks=False):
+            names = sorted(e.name for e in _entries(entry.path) if _PART.match(e.name))
+            if names:
+                parts[stem] = names
+    if both := sorted(compact & parts.keys()):
+        listed = "; ".join(
+            f"{DERIVED_FOLDER}/{ns}.parquet and {DERIVED_FOLDER}/{ns}/{parts[ns][0]}"
+            + (f" (of {len(parts[ns])} parts)" if len(parts[ns]) > 1 else "")
+            for ns in both
+        )
+        raise OverlayError(
+            f"{os.path.basename(folder)} has a compact overlay and parts at once: {listed}; "
+            "nothing was changed",
+            hint="keep one of the two: move the other out of the dataset",
+            code="overlay-both-forms",
+        )
+    found: dict[str, tuple[str, ...]] = {ns: (compact_path(ns),) for ns in compact}
+    found |= {
+        ns: tuple(f"{DERIVED_FOLDER}/{ns}/{name}" for name in names) for ns, names in parts.items()
+    }
+    return dict(sorted(found.items()))
+
+
+def _entries(path: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def load(folder: str, namespaces: Iterable[str] | None = None) -> dict[str, Overlay]:
+    """The overlays of a dataset by namespace, footers read, files oldest first.
+
+    Args:
+        folder: the dataset.
+        namespaces: only these, as far as they exist.
+
+    Raises:
+        OverlayError: a file that is no overlay; files of one namespace with different keys.
+    """
+    wanted = None if namespaces is None else set(namespaces)
+    found = {}
+    for namespace, paths in find(folder).items():
+        if wanted is None or namespace in wanted:
+            files = sorted((inspect(folder, path) for path in paths), key=lambda f: f.rank)
+            _check_agreement(namespace, files)
+            compact = os.path.dirname(paths[0]) == DERIVED_FOLDER
+            found[namespace] = Overlay(namespace, tuple(files), compact)
+    return found
+
+
+def _check_agreement(namespace: str, files: list[OverlayFile]) -> None:
+    keys = {file.key: file.path for file in files}
+    if len(keys) > 1:
+        listed = ", ".join(f"{path} by {key}" for key, path in sorted(keys.items()))
+        raise OverlayError(
+            f"the parts of {namespace} are keyed differently: {listed}",
+            hint="remove or rewrite the parts that have the wrong key",
+            code="overlay-keys",
+        )
+
+
+def inspect(folder: str, path: str) -> OverlayFile:
+    """What the footer of an overlay file says.
+
+    Raises:
+        OverlayError: unreadable, or no overlay of the namespace that its place says.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    full = os.path.join(folder, path)
+    try:
+        with pq.ParquetFile(full) as file:
+            footer, schema = file.metadata, file.schema_arrow
+        size = os.stat(full).st_size
+    except (OSError, pa.ArrowException) as exc:
+        raise OverlayError(
+            f"{path} cannot be read as Parquet: {exc}",
+            hint="restore it from a state (`usr checkout`) or from the remote, or remove it",
+            code="overlay-unreadable",
+        ) from exc
+    return _describe(path, footer, schema, size)
+
+
+def _describe(path: str, footer: Any, schema: Any, size: int) -> OverlayFile:
+    meta = {
+        key.decode(errors="replace"): value.decode(errors="replace")
+        for key, value in (schema.metadata or {}).items()
+    }
+    place = path.split("/")[1].removesuffix(".parquet")
+    namespace, key = meta.get(META_NAMESPACE, place), meta.get(META_KEY, "")
+    if namespace != place:
+        raise _no_overlay(path, f"it says that it belongs to {namespace!r}")
+    if key not in KEYS:
+        said = f"its {META_KEY} is {key!r}" if META_KEY in meta else f"it has no {META_KEY}"
+        raise _no_overlay(path, f"{said}, which must be one of {', '.join(KEYS)}")
+    if not schema.names:
+        raise _no_overlay(path, "it has no columns")
+    return OverlayFile(
+        path,
+        namespace,
+        key,
+        key if key in schema.names else schema.names[0],
+        parse_moment(meta.get(META_CREATED_AT, "")),
+        meta.get(META_REGISTRY),
+        meta.get(META_CONTRACT),
+        footer.num_rows,
+        size,
+        schema,
+        _count_nulls(footer),
+    )
+
+
+def _count_nulls(footer: Any) -> dict[str, int | None]:
+    """Nulls of each flat column; nested ones cannot be told apart from empty ones here."""
+    found: dict[str, int | None] = {}
+    for group in range(footer.num_row_groups):
+        row_group = footer.row_group(group)
+        for index in range(row_group.num_columns):
+            column = row_group.column(index)
+            name = column.path_in_schema
+            stats = column.statistics
+            known = found.get(name, 0)
+            if known is None or stats is None or not stats.has_null_count:
+                found[name] = None
+            else:
+                found[name] = known + stats.null_count
+    return found
+
+
+def _no_overlay(path: str, why: str) -> OverlayError:
+    return OverlayError(
+        f"{path} is not an overlay: {why}",
+        hint="move it out of _derived, or write it again with `usr attach`",
+        code="overlay-metadata",
+    )
+
+
+# ── what a writer needs ─────────────────────────────────────────────────────────────────
+def part_name(created_us: int, token: str) -> str:
+    """`part-20260131T235959123456Z-<32 hex>.parquet`.
+
+    Args:
+        created_us: UTC microseconds since 1970.
+        token: 32 hexadecimal digits that no other writer draws.
+    """
+    return f"part-{_moment(created_us):%Y%m%dT%H%M%S%fZ}-{token}.parquet"
+
+
+def part_path(namespace: str, created_us: int, token: str) -> str:
+    return f"{DERIVED_FOLDER}/{namespace}/{part_name(created_us, token)}"
+
+
+def compact_path(namespace: str) -> str:
+    return f"{DERIVED_FOLDER}/{namespace}.parquet"
+
+
+def metadata(
+    namespace: str,
+    key: str,
+    created_us: int,
+    *,
+    registry_hash: str | None,
+    contract_hash: str | None,
+) -> dict[str, str]:
+    """The key/value metadata of an overlay file, in one order."""
+    found = {
+        META_NAMESPACE: namespace,
+        META_KEY: key,
+        META_CREATED_AT: format_moment(created_us),
+        META_REGISTRY: registry_hash,
+        META_CONTRACT: contract_hash,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def format_moment(time_us: int) -> str:
+    return f"{_moment(time_us):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def parse_moment(text: str) -> int:
+    """UTC microseconds since 1970 of an ISO 8601 moment; 0, the oldest, if it is none."""
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        return 0
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    return (moment - _EPOCH) // dt.timedelta(microseconds=1)
+
+
+def _moment(time_us: int) -> dt.datetime:
+    return _EPOCH + dt.timedelta(microseconds=time_us)

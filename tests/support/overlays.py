@@ -1,0 +1,148 @@
+"""Overlays as plain Python: files written for tests, and an oracle of what a reader must see.
+
+The oracle knows rows as dicts and nothing of Arrow, ranks or batches. It is slow and short, so
+that it can be believed; everything that merges overlays is compared with it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from usrstore.dataset import overlay
+
+MOMENT = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
+NOON_US = int(MOMENT.timestamp()) * 1_000_000
+BASE = pa.schema(
+    [
+        ("id", pa.string()),
+        ("bio_type", pa.string()),
+        ("sequence", pa.string()),
+        ("alphabet", pa.string()),
+        ("length", pa.int32()),
+        ("source", pa.string()),
+        ("created_at", pa.timestamp("us", tz="UTC")),
+    ],
+    metadata={"usr:schema_version": "1", "usr:id_hash": "sha1_utf8_pipe"},
+)
+
+
+@dataclass
+class Layer:
+    """One overlay file: rows as dicts that hold the key under the key's own name.
+
+    Attributes:
+        created_us: None for a file that does not say when it was made.
+        name: its file name in `_derived/<ns>/`; None for the compact file.
+        types: the columns and their Arrow types, key excepted.
+    """
+
+    namespace: str
+    created_us: int | None
+    name: str | None
+    rows: list[dict]
+    types: dict[str, pa.DataType] = field(default_factory=dict)
+    key: str = "id"
+
+    @property
+    def path(self) -> str:
+        folder = f"_derived/{self.namespace}"
+        return f"{folder}.parquet" if self.name is None else f"{folder}/{self.name}"
+
+    @property
+    def rank(self):
+        return (self.created_us or 0, self.path.rpartition("/")[2])
+
+    def write(self, folder, **options) -> Path:
+        schema = pa.schema(
+            [(self.key, pa.string()), *self.types.items()],
+            metadata={
+                "usr:overlay_namespace": self.namespace,
+                "usr:overlay_key": self.key,
+                **(
+                    {}
+                    if self.created_us is None
+                    else {"usr:overlay_created_at": overlay.format_moment(self.created_us)}
+                ),
+            },
+        )
+        path = Path(folder) / self.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(self.rows, schema=schema), path, **options)
+        return path
+
+
+def part(namespace, number, rows, types, *, key="id", created_us=None) -> Layer:
+    """The `number`-th part of a namespace, a second after the one before."""
+    created = NOON_US + number * 1_000_000 if created_us is None else created_us
+    return Layer(namespace, created, overlay.part_name(created, f"{number:032x}"), rows, types, key)
+
+
+def row_id(sequence, bio_type="dna") -> str:
+    return hashlib.sha1(f"{bio_type}|{sequence.strip()}".encode()).hexdigest()
+
+
+def row(sequence, **more) -> dict:
+    return {
+        "id": row_id(sequence),
+        "bio_type": "dna",
+        "sequence": sequence,
+        "alphabet": "dna_4",
+        "length": len(sequence),
+        "source": "test",
+        "created_at": MOMENT,
+        **more,
+    }
+
+
+def write_base(folder, rows, more_types=None, **options) -> None:
+    """records.parquet with these rows; `more_types` are the columns after the required ones."""
+    schema = BASE
+    for name, kind in (more_types or {}).items():
+        schema = schema.append(pa.field(name, kind))
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    pq.write_table(
+        pa.Table.from_pylist(rows, schema=schema), Path(folder) / "records.parquet", **options
+    )
+
+
+def compared(value, key):
+    """A key as it is compared."""
+    if value is None:
+        return None
+    value = value.strip()
+    return value.upper() if key == "sequence_ci" else value
+
+
+def seen(base: list[dict], layers: list[Layer]) -> list[dict]:
+    """The oracle: the rows that a reader sees when the layers lie over the base."""
+    result = []
+    for old in base:
+        new = dict(old)
+        for layer in sorted(layers, key=lambda layer: layer.rank):  # later ones overwrite
+            at = compared(old["id" if layer.key == "id" else "sequence"], layer.key)
+            for name in layer.types:
+                new.setdefault(name, None)
+            for row in layer.rows:
+                if compared(row[layer.key], layer.key) == at:
+                    new.update({n: row[n] for n in layer.types if row.get(n) is not None})
+        result.append(new)
+    return result
+
+
+def compacted(layers: list[Layer]) -> dict[str, dict]:
+    """The oracle: what one compact file of these parts holds, by key as it is compared."""
+    found: dict[str, dict] = {}
+    names = {name for layer in layers for name in layer.types}
+    for layer in sorted(layers, key=lambda layer: layer.rank):
+        for row in layer.rows:
+            at = compared(row[layer.key], layer.key)
+            if at is not None:
+                into = found.setdefault(at, dict.fromkeys(names))
+                into.update({n: row[n] for n in layer.types if row.get(n) is not None})
+    return found
