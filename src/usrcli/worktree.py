@@ -20,7 +20,7 @@ from usrcli.context import (
 from usrcli.render.progress import reporter
 from usrcli.render.text import human_bytes, plural
 from usrstore.objects.ids import ManifestId
-from usrstore.objects.names import DatasetId, check_dataset
+from usrstore.objects.names import DatasetId, check_dataset, folder_ref
 from usrstore.odb import durable, reach
 from usrstore.root import Root
 from usrstore.verbs.site import Site
@@ -150,11 +150,13 @@ def _status_of(
     from usrstore.verbs import history
 
     found = history.status(Site.open(root, name, make_who(root)))
+    at = root.states.refs().get(folder_ref(name)) if found.head else None
     row: dict[str, Any] = {
         "dataset": name,
         "head": found.head.hex() if found.head else None,
         "tree": found.found.tree.hex(),
         "clean": found.clean,
+        "folder": at.hex() if at else None,
         "interrupted": name in root.journaled(),
     }
     if found.comparison is not None:
@@ -168,6 +170,10 @@ def _status_of(
     size = f"{plural(found.found.root.files, 'file')}, {human_bytes(found.found.root.size)}"
     if name in root.journaled():
         click.echo(f"{name}: a promotion was interrupted; `usr recover` finishes or undoes it")
+    if at is not None:
+        click.echo(
+            f"{name}: checked out at {at.short}; `usr checkout {name}` goes back to the head"
+        )
     if found.head is None:
         click.echo(f"{name}: {size}; no state yet (usr commit {name})")
     elif found.clean:

@@ -312,7 +312,7 @@ def test_checkout_of_paths(story):
     (story.folder / "_derived/infer/part-1.parquet").write_bytes(b"spoilt")
     (story.folder / "meta.md").write_text("stays")
     said = story.usr("checkout", f"{DATASET}~1", "--", "_derived").ok()
-    second = ids(story)[2]  # the work was kept on top
+    second = ids(story)[1]  # the work was kept aside: the head stays
     assert said.lines[-1] == f"ns/x: 2 files changed to what {second[:12]} holds"
     files = story.read()
     assert files["meta.md"] == b"stays"
@@ -322,6 +322,71 @@ def test_checkout_of_paths(story):
     before = story.read()
     story.usr("checkout", DATASET, "--", "no/such").failed("revision-not-found", 4)
     assert story.read() == before
+
+
+def test_a_checkout_says_where_the_folder_is_and_the_head_stays(story):
+    third, second, first = ids(story)
+    heads, folder = f"heads/{DATASET}", f"folders/{DATASET}"
+    assert folder not in story.refs()
+    story.usr("checkout", f"{DATASET}~2").ok()
+    assert (story.refs()[heads], story.refs()[folder]) == (third, first)
+    said = story.usr("status", DATASET).ok()
+    assert said.lines[0] == (
+        f"ns/x: checked out at {first[:12]}; `usr checkout ns/x` goes back to the head"
+    )
+    assert story.usr("status", DATASET, "--json").data[0]["folder"] == first
+    story.usr("checkout", second).ok()
+    assert story.refs()[folder] == second
+    story.usr("checkout", DATASET).ok()
+    assert folder not in story.refs()
+    assert len(story.usr("status", DATASET).lines) == 1
+
+
+def test_work_on_an_old_state_is_kept_beside_the_head_and_a_commit_puts_it_on_top(story):
+    third, _, first = ids(story)
+    story.usr("checkout", first).ok()
+    (story.folder / "meta.md").write_text("another way")
+    saved = story.usr("checkout", DATASET, "--json").ok().data["saved"]
+    assert story.refs()[f"heads/{DATASET}"] == third
+    assert [row["id"] for row in story.usr("log", saved, "--json").data] == [saved, first]
+    story.usr("checkout", saved).ok()
+    assert story.read()["meta.md"] == b"another way"
+    story.usr("commit", DATASET, "-m", "the other way").ok()
+    assert [row["id"] for row in story.usr("log", DATASET, "--json").data][1] == third
+    assert f"folders/{DATASET}" not in story.refs()
+
+
+def test_to_check_a_path_out_of_the_head_takes_an_edit_back(story):
+    third = ids(story)[0]
+    now = story.read()
+    (story.folder / "meta.md").write_text("a slip")
+    saved = story.usr("checkout", DATASET, "meta.md", "--json").ok().data["saved"]
+    assert story.read() == now
+    assert (story.refs()[f"heads/{DATASET}"], f"folders/{DATASET}" in story.refs()) == (
+        third,
+        False,
+    )
+    assert story.raw("show", f"{saved}:meta.md") == b"a slip"
+    assert story.usr("status", DATASET, "--json").data[0]["clean"]
+
+
+def test_a_folder_edited_back_to_its_head_is_at_its_head(story):
+    now = story.read()
+    story.usr("checkout", f"{DATASET}~2").ok()
+    story.write(now)
+    story.usr("commit", DATASET).ok()
+    assert f"folders/{DATASET}" not in story.refs()
+
+
+def test_the_first_checkout_of_what_was_fetched_becomes_the_head(synced, home):
+    fresh = home / "fresh"
+    synced.usr("init", fresh).ok()
+    synced.usr("--root", fresh, "fetch", DATASET, "lab").ok()
+    synced.usr("--root", fresh, "checkout", f"lab/{DATASET}").ok()
+    refs = synced.refs(fresh)
+    assert refs[f"heads/{DATASET}"] == refs[f"remotes/lab/{DATASET}"]
+    assert f"folders/{DATASET}" not in refs
+    assert datasets.read(fresh / DATASET) == synced.read()
 
 
 def test_a_light_state_whose_bytes_are_gone_cannot_come_back(synced):

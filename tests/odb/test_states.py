@@ -383,3 +383,16 @@ def test_other_files_beside_the_states_are_no_states(home):
     for name in ("readme", "7", "0" * 19 + "9x", "²" * 20, "9" * 19, ".tmp-123", "0" * 21):
         (home / "states" / name).write_bytes(b"x")
     assert states.newest().number == 2
+
+
+@pytest.mark.spec("F-32")
+def test_whatever_moves_a_head_brings_the_folder_back_to_it(states):
+    head, folder, other = check_ref("heads/ns/a"), check_ref("folders/ns/a"), check_ref("folders/b")
+    states.advance({head: Change(None, oid(1)), other: Change(None, oid(9))}, ACT)
+    states.advance({folder: Change(None, oid(2))}, ACT)
+    assert states.refs() == {head: oid(1), folder: oid(2), other: oid(9)}
+    states.advance({head: Change(oid(1), oid(3))}, ACT)
+    assert states.refs() == {head: oid(3), other: oid(9)}
+    both = {head: Change(oid(3), oid(4)), folder: Change(None, oid(5))}
+    states.advance(both, ACT)
+    assert states.refs()[folder] == oid(5), "moved by name, it goes where it was sent"

@@ -84,9 +84,9 @@ def check_tag(text: str) -> str:
 
 
 def check_ref(text: str) -> RefName:
-    """`heads/<dataset>`, `remotes/<remote>/<dataset>` or `tags/<dataset>/<tag>`."""
+    """`heads/…`, `folders/…` (a dataset), `remotes/<remote>/<dataset>` or `tags/<dataset>/<tag>`."""
     space, _, rest = text.partition("/")
-    if space == "heads":
+    if space in ("heads", "folders"):
         check_dataset(rest)
     elif space == "remotes":
         remote, _, dataset = rest.partition("/")
@@ -98,13 +98,18 @@ def check_ref(text: str) -> RefName:
         check_tag(tag)
     else:
         raise InvalidNameError(
-            f"{text!r} is no ref name: it starts with none of heads/ remotes/ tags/"
+            f"{text!r} is no ref name: it starts with none of heads/ folders/ remotes/ tags/"
         )
     return RefName(text)
 
 
 def head_ref(dataset: DatasetId) -> RefName:
     return RefName(f"heads/{dataset}")
+
+
+def folder_ref(dataset: DatasetId) -> RefName:
+    """Where the folder is, while a checkout has taken it elsewhere than the head."""
+    return RefName(f"folders/{dataset}")
 
 
 def remote_ref(remote: str, dataset: DatasetId) -> RefName:

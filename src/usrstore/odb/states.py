@@ -138,6 +138,10 @@ def _successor(newest: State | None, changes: Mapping[RefName, Change], act: Act
             del refs[name]
         else:
             refs[name] = change.new
+        if name.startswith("heads/"):  # the folder is at the head again
+            folder = RefName(name.replace("heads/", "folders/", 1))
+            if folder not in changes:
+                refs.pop(folder, None)
     if newest is not None and not changed:
         return newest
     return State(

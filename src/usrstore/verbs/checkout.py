@@ -1,23 +1,31 @@
-"""checkout: take the folder to a state, or some of its files. The head stays where it is."""
+"""checkout: take the folder to a state, or some of its files. The head stays where it is.
+
+What the folder held is kept first, and `folders/<dataset>` says where it is now; so the operation
+log knows of every checkout, and each can be undone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from usrstore.errors import IncompleteError, RevisionNotFoundError
 from usrstore.objects import tree
 from usrstore.objects.compare import compare
 from usrstore.objects.ids import Kind, ManifestId
+from usrstore.objects.manifest import Manifest
+from usrstore.objects.names import RefName, folder_ref, head_ref
 from usrstore.objects.progress import Emit, silent
 from usrstore.objects.tree import Listing
 from usrstore.odb import reach
+from usrstore.odb.states import Change
 from usrstore.remote.peer import Checks
 from usrstore.verbs import commit
 from usrstore.verbs.history import Keeping
 from usrstore.verbs.receiving import Receiving
 from usrstore.verbs.site import Site
 from usrstore.worktree.capture import Capture
+from usrstore.worktree.statcache import Facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +35,7 @@ class CheckoutResult:
     Attributes:
         manifest: the state that was asked for.
         changed: how many files differ now from before.
-        saved: the manifest that keeps what the folder held, if no other did.
+        saved: the manifest that keeps what the folder held, if it was made for that.
     """
 
     manifest: ManifestId
@@ -51,22 +59,56 @@ def checkout(
         RevisionNotFoundError: the state holds none of `paths`.
     """
     manifest = site.manifest(oid)
-    found = None
-    if site.exists:
-        found = site.capture(record=True, emit=emit)
-        found = found if found.listing else None
+    found = capture(site, emit)
     before = found.listing if found else {}
-    after = reach.listing(site.overlay.get, manifest.tree)
+    target = oid
     if paths:
-        after = _only(before, after, paths)
-        root = tree.build(after, lambda o, data: site.overlay.put(Kind.TREE, o, data))
-        manifest = replace(
-            manifest, tree=root.tree, rows=None, columns=None, schema=None, events=None
-        )
-    changed = sum(1 for _ in compare(before, after).paths())
+        after = _only(before, reach.listing(site.overlay.get, manifest.tree), paths)
+        if not compare(before, after).changed:
+            return CheckoutResult(oid, 0, None)
+        target = _mixture(site, after, [oid], f"checkout of {' '.join(paths)} from {oid.short}")
+
+    def moves() -> dict[RefName, Change]:
+        return _moves(site, target, whole=not paths)
+
+    what = f"checkout {oid.short}" + (f" -- {' '.join(paths)}" if paths else "")
+    changed, saved = take(site, found, target, moves, reason=what, emit=emit)
+    return CheckoutResult(oid, changed, saved)
+
+
+def take(
+    site: Site,
+    found: Capture | None,
+    target: ManifestId,
+    moves: Callable[[], dict[RefName, Change]],
+    *,
+    reason: str,
+    emit: Emit = silent,
+) -> tuple[int, ManifestId | None]:
+    """Take the folder to a state and move refs with it, in one step (I6).
+
+    Args:
+        site: the dataset.
+        found: its folder as captured; None if there is none.
+        target: the state.
+        moves: how refs move; asked once what the folder held has been kept.
+        reason: for the operation log.
+        emit: progress.
+
+    Returns:
+        How many files changed, and the manifest that keeps what the folder held, if it was made
+        for that.
+
+    Raises:
+        IncompleteError: bytes of the state are nowhere; nothing was changed.
+    """
+    manifest = site.manifest(target)
+    before = found.listing if found else {}
+    changed = sum(1 for _ in compare(before, _listing(site, target, manifest)).paths())
     if not changed:
-        return CheckoutResult(oid, 0, None)
-    saved = _save(site, found, emit)
+        site.overlay.flush()
+        site.root.states.advance(moves(), site.who.act(reason))
+        return 0, None
     with site.transfer_lock():
         receiving = Receiving(site, manifest, found, Checks(), "post-checkout")
         try:
@@ -74,16 +116,63 @@ def checkout(
             if lacking:
                 receiving.discard()
                 raise IncompleteError(
-                    f"state {oid.short} of {site.dataset} was never kept, and {len(lacking)} "
+                    f"state {target.short} of {site.dataset} was never kept, and {len(lacking)} "
                     "chunks of it are nowhere; nothing was changed",
                     hint="only states made by `usr commit` are kept for ever; `usr log` marks "
                     "them. A remote that has it can send it with `usr fetch`",
                     code="not-kept",
                 )
-            receiving.promote({}, reason=f"checkout {oid.short}", emit=emit)
+            saved = _save(site, found, emit)
+            receiving.promote(moves(), reason=reason, emit=emit)
         finally:
             receiving.close()
-    return CheckoutResult(oid, changed, saved)
+    return changed, saved
+
+
+def capture(site: Site, emit: Emit = silent) -> Capture | None:
+    """The folder as it is; None if there is none, or an empty one."""
+    if not site.exists:
+        return None
+    found = site.capture(record=True, emit=emit)
+    return found if found.listing else None
+
+
+def _listing(site: Site, oid: ManifestId, manifest: Manifest) -> Listing:
+    if not site.overlay.has(manifest.tree):
+        raise IncompleteError(
+            f"state {oid.short} of {site.dataset} is known by name only: its files were never "
+            "here; nothing was changed",
+            hint="a remote that has it can send it with `usr fetch`",
+            code="not-kept",
+        )
+    return reach.listing(site.overlay.get, manifest.tree)
+
+
+def _moves(site: Site, target: ManifestId, *, whole: bool) -> dict[RefName, Change]:
+    """`folders/<dataset>` says where the folder is, if that is not the head."""
+    refs = site.root.states.refs()
+    head, folder = head_ref(site.dataset), folder_ref(site.dataset)
+    if head not in refs and whole:  # the first state here: what was fetched becomes ours
+        return {head: Change(None, target), folder: Change(refs.get(folder), None)}
+    return {folder: Change(refs.get(folder), None if target == refs.get(head) else target)}
+
+
+def _mixture(
+    site: Site, listing: Listing, source: Sequence[ManifestId], message: str
+) -> ManifestId:
+    """The state of a folder of which some files were taken from elsewhere."""
+    root = tree.build(listing, lambda o, data: site.overlay.put(Kind.TREE, o, data))
+    at = site.position()
+    for known in (site.head(), at, *source):
+        if known is not None and site.manifest(known).tree == root.tree:
+            return known
+    return site.make_manifest(
+        root.tree,
+        [at] if at else [],
+        facts=Facts(),
+        message=message,
+        registry=site.root.registry(),
+    )
 
 
 def _only(before: Listing, after: Listing, paths: Sequence[str]) -> Listing:
@@ -102,13 +191,12 @@ def _only(before: Listing, after: Listing, paths: Sequence[str]) -> Listing:
 
 
 def _save(site: Site, found: Capture | None, emit: Emit) -> ManifestId | None:
-    """Keep what the folder holds, unless packs have it: its bytes may be nowhere else."""
+    """Keep what the folder holds, unless the state it is at does: its bytes may be nowhere else."""
     if found is None:
         return None
-    head = site.head()
-    known = {manifest.tree for manifest in site.ancestry(head).values()}
-    if found.tree in known and Keeping(site.root).has_all(found.listing):
+    at = site.position()
+    if at and site.manifest(at).tree == found.tree and Keeping(site.root).has_all(found.listing):
         return None
     own = Site.open(site.root, site.dataset, site.who, lock_timeout_s=site.lock_timeout_s)
-    result = commit.commit(own, message="kept before a checkout", emit=emit)
+    result = commit.commit(own, message="kept before a checkout", aside=True, emit=emit)
     return result.manifest if result.created else None

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from usrstore.objects.ids import ChunkId, Kind, ManifestId
-from usrstore.objects.names import head_ref
+from usrstore.objects.names import folder_ref, head_ref
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.odb import reach
 from usrstore.odb.database import Batch
@@ -39,13 +39,28 @@ class CommitResult:
 
 
 def commit(
-    site: Site, *, message: str, policy: Sequence[str] = (), emit: Emit = silent
+    site: Site,
+    *,
+    message: str,
+    policy: Sequence[str] = (),
+    aside: bool = False,
+    emit: Emit = silent,
 ) -> CommitResult:
-    """Keep the dataset's folder as a manifest whose every byte is in packs."""
+    """Keep the dataset's folder as a manifest whose every byte is in packs.
+
+    Args:
+        site: the dataset.
+        message: why.
+        policy: opt-outs in force.
+        aside: keep it as what the folder holds, on top of where it was; the head stays.
+        emit: progress.
+    """
     site.root.check_dataset(site.dataset)
     site.root.create_store()
     recover(site.root, site.who, only=site.dataset, lock_timeout_s=site.lock_timeout_s)
-    head = site.head()
+    refs = site.root.states.refs()
+    ref = folder_ref(site.dataset) if aside else head_ref(site.dataset)
+    before = site.position() if aside else site.head()
     with site.root.database.batch() as batch:
 
         def keep(oid: ChunkId, data: memoryview) -> None:
@@ -53,12 +68,20 @@ def commit(
 
         found = site.capture(record=False, wait=True, sink=keep, emit=emit)
         _keep_rest(site, found, batch, emit)
-    oid = site.snapshot(found, message=message, policy=policy)
+    if aside and before is not None and site.manifest(before).tree == found.tree:
+        oid = before
+    else:
+        above = [before] if before else []
+        oid = site.snapshot(found, message=message, policy=policy, parents=above)
     site.overlay.flush()
     site.save_cache(found)
-    if oid != head:
-        site.root.states.advance({head_ref(site.dataset): Change(head, oid)}, site.who.act(message))
-    return CommitResult(oid, oid != head, found.root.files, found.root.size, batch.bytes_stored)
+    changes = {ref: Change(refs.get(ref), oid)} if oid != before else {}
+    if not aside and not changes and folder_ref(site.dataset) in refs:
+        folder = folder_ref(site.dataset)  # edited back to what the head holds
+        changes[folder] = Change(refs[folder], None)
+    if changes:
+        site.root.states.advance(changes, site.who.act(message))
+    return CommitResult(oid, oid != before, found.root.files, found.root.size, batch.bytes_stored)
 
 
 def _keep_rest(site: Site, found: Capture, batch: Batch, emit: Emit) -> None:

@@ -69,8 +69,8 @@ def _base(root: Root, parsed: Revision, text: str) -> tuple[DatasetId | None, Ma
 
 
 def _dataset_of(ref: str) -> DatasetId:
-    if ref.startswith("heads/"):
-        return DatasetId(ref.removeprefix("heads/"))
+    if ref.startswith(("heads/", "folders/")):
+        return DatasetId(ref.partition("/")[2])
     if ref.startswith("remotes/"):
         return DatasetId(ref.split("/", 2)[2])
     return DatasetId(ref.removeprefix("tags/").rpartition("/")[0])

@@ -12,7 +12,7 @@ from usrstore.errors import RegistryError
 from usrstore.objects.ids import ContentHash as Content
 from usrstore.objects.ids import Kind, ManifestId, TreeId, hash_object
 from usrstore.objects.manifest import MAX_REGISTRY_BYTES, Manifest, manifest_id
-from usrstore.objects.names import DatasetId, head_ref
+from usrstore.objects.names import DatasetId, folder_ref, head_ref
 from usrstore.objects.progress import Emit, silent
 from usrstore.objects.recipe import RULE
 from usrstore.objects.tree import FileEntry
@@ -57,6 +57,12 @@ class Site:
     def head(self) -> ManifestId | None:
         """The manifest that the dataset's head names."""
         oid = self.root.states.refs().get(head_ref(self.dataset))
+        return None if oid is None else ManifestId(oid)
+
+    def position(self) -> ManifestId | None:
+        """The manifest that the folder was last taken to: a checkout's, else the head."""
+        refs = self.root.states.refs()
+        oid = refs.get(folder_ref(self.dataset), refs.get(head_ref(self.dataset)))
         return None if oid is None else ManifestId(oid)
 
     def manifest(self, oid: ManifestId) -> Manifest:
