@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from usrstore.errors import ConfigError, DatasetNotFoundError, NotFoundError
 from usrstore.objects import names
+from usrstore.objects.ids import Kind, hash_object
 from usrstore.objects.names import DatasetId
 from usrstore.objects.sections import PRIMARY_FILE, REGISTRY_FILE
 from usrstore.odb import durable
@@ -23,6 +24,9 @@ from usrstore.odb.states import Act, States
 if TYPE_CHECKING:
     from usrstore.trust.keys import Signer
 
+SETTINGS = {"trust": {"mode"}, "signing": {"key"}}
+"""Every section and setting that `.usr/config` may hold."""
+_CONFIG_HINT = "mend that file, or remove it: every setting in it has a default"
 STORE_FOLDER = ".usr"
 TOOL = "usrstore 0.1.0"
 
@@ -210,9 +214,11 @@ class Root:
 
         try:
             with open(path, "rb") as file:
-                return tomllib.load(file)
+                value = tomllib.load(file)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-            raise ConfigError(f"{path}: {exc}") from exc
+            raise ConfigError(f"{path}: {exc}", hint=_CONFIG_HINT) from exc
+        _check_settings(path, value)
+        return value
 
     def notes(self) -> dict[str, Any]:
         """What this root remembers of others: pinned signers, newest states seen.
@@ -230,14 +236,18 @@ class Root:
             return {}
         except ValueError as exc:
             raise _damaged_notes(path, str(exc)) from exc
+        stated = value.pop("sum", None) if isinstance(value, dict) else None
         if not _are_notes(value):
             raise _damaged_notes(path, "it does not hold what usr writes there")
+        if stated not in (None, _sum(value)):
+            raise _damaged_notes(path, "its sum does not hold")
         return dict(value)
 
     def write_notes(self, value: dict[str, Any]) -> None:
         import json
 
-        data = json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"
+        summed = {**value, "sum": _sum(value)}  # a flipped digit would accuse an honest remote
+        data = json.dumps(summed, indent=1, sort_keys=True).encode() + b"\n"
         durable.replace(os.path.join(self.store, "seen.json"), data)
 
 
@@ -247,6 +257,28 @@ def _folders(path: str) -> list[str]:
             return [e.name for e in entries if not e.name.startswith(".") and e.is_dir()]
     except OSError:
         return []
+
+
+def _check_settings(path: str, value: dict[str, Any]) -> None:
+    """A setting that nobody knows is refused: a misspelt `mode` must not relax it.
+
+    Raises:
+        ConfigError: naming the file and the setting.
+    """
+    for section, settings in value.items():
+        known = SETTINGS.get(section)
+        if known is None or not isinstance(settings, dict):
+            raise ConfigError(f"{path}: there is no section [{section}]", hint=_CONFIG_HINT)
+        if unknown := sorted(settings.keys() - known):
+            raise ConfigError(
+                f"{path}: there is no setting {unknown[0]!r} in [{section}]", hint=_CONFIG_HINT
+            )
+
+
+def _sum(notes: dict[str, Any]) -> str:
+    import json
+
+    return hash_object(Kind.CHUNK, json.dumps(notes, sort_keys=True).encode()).hex()
 
 
 def _are_notes(value: Any) -> bool:

@@ -190,7 +190,25 @@ def test_a_damaged_memory_of_others(synced, words, text):
     assert "remove it to start trusting anew" in said.err
 
 
-@pytest.mark.parametrize("text", ["x = [", "[trust]\nmode = 'maybe'\n"])
+def test_a_flipped_digit_in_the_memory_of_others_accuses_nobody(synced):
+    memory = synced.root / ".usr" / "seen.json"
+    text = memory.read_text()
+    at = text.index('"heads"') + 30
+    memory.write_text(text[:at] + ("0" if text[at] != "0" else "1") + text[at + 1 :])
+    said = refused(synced, ["pull", DATASET, "lab", "-y"], "config", 3)
+    assert "its sum does not hold" in said.err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = [",
+        "x = 3",
+        "[trust]\nmode = 'maybe'\n",
+        "[trusu]\nmode = 'strict'\n",
+        "[trust]\nmod = 3\n",
+    ],
+)
 def test_damaged_settings(synced, text):
     (synced.folder / "meta.md").write_text("more")
     (synced.root / ".usr" / "config").write_text(text)

@@ -61,15 +61,13 @@ def test_any_bytes_are_a_journal_or_a_decode_error(data):
         return
 
 
-def test_any_damaged_byte_is_a_journal_or_a_decode_error():
+def test_any_damaged_byte_is_noticed():
     data = ONE.encode()
     for at in range(len(data)):
         damaged = bytearray(data)
         damaged[at] ^= 0x81
-        try:
+        with pytest.raises(DecodeError):
             Journal.decode(bytes(damaged))
-        except DecodeError:
-            continue
     for end in range(len(data)):
         with pytest.raises(DecodeError):
             Journal.decode(data[:end])

@@ -12,7 +12,7 @@ from typing import NewType, Self
 
 from blake3 import blake3
 
-from usrstore.errors import InvalidInputError
+from usrstore.errors import DecodeError, InvalidInputError
 
 ID_BYTES = 32
 HEX_DIGITS = 64
@@ -103,3 +103,20 @@ class ContentHasher:
 
 
 EMPTY_CONTENT = ContentHash(hash_object(Kind.CHUNK, b""))
+
+
+def seal(data: bytes) -> bytes:
+    """`data` with its hash behind it, for records that have no name to be checked against."""
+    return data + blake3(data).digest()
+
+
+def unseal(sealed: bytes, what: str) -> bytes:
+    """What was sealed.
+
+    Raises:
+        DecodeError: these are not the bytes that were written.
+    """
+    data, digest = sealed[:-ID_BYTES], sealed[-ID_BYTES:]
+    if blake3(data).digest() != digest:
+        raise DecodeError(f"a {what} that is not what was written: its hash does not hold")
+    return data

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from usrstore.errors import DecodeError
 from usrstore.objects import codec
-from usrstore.objects.ids import ObjectId, TreeId
+from usrstore.objects.ids import ObjectId, TreeId, seal, unseal
 from usrstore.odb import durable
 
 Mark = tuple[int, int, int]
@@ -64,18 +64,20 @@ class Journal:
     reason: str
 
     def encode(self) -> bytes:
-        return codec.encode(
-            [
-                codec.FORMAT,
-                self.dataset,
-                self.undoing,
-                self.tree,
-                self.stage,
-                self.ops,
-                self.made,
-                self.refs,
-                [self.actor, self.command, self.reason],
-            ]
+        return seal(
+            codec.encode(
+                [
+                    codec.FORMAT,
+                    self.dataset,
+                    self.undoing,
+                    self.tree,
+                    self.stage,
+                    self.ops,
+                    self.made,
+                    self.refs,
+                    [self.actor, self.command, self.reason],
+                ]
+            )
         )
 
     @classmethod
@@ -83,7 +85,7 @@ class Journal:
         """Raises: DecodeError."""
         try:
             version, dataset, undoing, tree, stage, ops, made, refs, act = codec.decode(
-                data, limit=1 << 32
+                unseal(data, "journal"), limit=1 << 32
             )
             if version != codec.FORMAT:
                 raise DecodeError(f"a journal of format {version}")

@@ -2,7 +2,8 @@
 
 A file whose stamp is unchanged is not read again. A file that changed within a clock tick of
 being read could change again without its stamp showing it, so it is not trusted (git calls
-such entries racily clean). The cache is only ever a saving: without it everything is read.
+such entries racily clean). The cache is only ever a saving: without it everything is read. It
+is sealed with its hash, for a flipped bit in it would otherwise become a file's identity.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from typing import NamedTuple
 
 from usrstore.errors import DecodeError, StorageError
 from usrstore.objects import codec
-from usrstore.objects.ids import ContentHash, ObjectId, RecipeId
+from usrstore.objects.ids import ContentHash, ObjectId, RecipeId, seal, unseal
 from usrstore.objects.sections import EVENTS_FILE, PRIMARY_FILE
 from usrstore.odb import durable
 from usrstore.worktree.scan import Stamp
 
-_VERSION = 1
+_VERSION = 2
 _TICK_NS = 20_000_000  # kernels stamp files with a clock of 1 to 10 ms
 _SKEW_NS = 1_000_000_000  # a stamp further in the future comes from another host's clock
 
@@ -70,12 +71,12 @@ class StatCache:
         rows = [
             [path, *known.stamp, known.content, known.recipe] for path, known in self.files.items()
         ]
-        return codec.encode([_VERSION, self.rule, self.root, list(self.facts), rows])
+        return seal(codec.encode([_VERSION, self.rule, self.root, list(self.facts), rows]))
 
     @classmethod
     def decode(cls, data: bytes, rule: str) -> StatCache:
         """Raises: DecodeError."""
-        match codec.decode(data, limit=1 << 32):
+        match codec.decode(unseal(data, "stat cache"), limit=1 << 32):
             case [int(version), str(written), root, list(facts), list(rows)] if (
                 version == _VERSION and written == rule
             ):
