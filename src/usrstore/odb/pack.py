@@ -7,6 +7,7 @@ A pack is written under a temporary name, synced once, and then published whole.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from usrstore.errors import (
     DecodeError,
@@ -20,7 +21,10 @@ from usrstore.objects import codec
 from usrstore.objects.ids import Kind, ObjectId, PackId, hash_object
 from usrstore.odb import compress, durable, packindex
 from usrstore.odb.backend.backend import Backend
+from usrstore.odb.backend.folder import FolderBackend, read_into
 from usrstore.odb.packindex import MAGIC, TRAILER, PackIndex, Row
+
+_PAGE_BYTES = 4096
 
 
 def pack_key(pack: PackId) -> str:
@@ -139,6 +143,26 @@ class Pack:
     def read_stored(self, row: Row) -> bytes:
         """The bytes as they lie, unchecked."""
         return self._backend.read(self._key, row.offset, row.stored)
+
+    def reader(self, most: int) -> Callable[[int, int], memoryview]:
+        """Reads neighbours as they lie, unchecked, up to `most` bytes, for one thread at a time.
+
+        What it gives is good until it is asked again: where packs are files, they are read
+        into the same memory over and over, which stays in the processor's cache.
+        """
+        if not isinstance(self._backend, FolderBackend):
+            return lambda offset, size: memoryview(self._backend.read(self._key, offset, size))
+        buffer = memoryview(bytearray(most + _PAGE_BYTES))
+        path = self._backend.path(self._key)
+
+        def read(offset: int, size: int) -> memoryview:
+            nonlocal buffer
+            early = offset % _PAGE_BYTES  # copying whole pages takes a third of the time
+            if early + size > len(buffer):
+                buffer = memoryview(bytearray(early + size))
+            return buffer[early : read_into(path, offset - early, buffer[: early + size])]
+
+        return read
 
 
 def checked(oid: ObjectId, row: Row, stored: bytes | memoryview, where: str) -> bytes | memoryview:

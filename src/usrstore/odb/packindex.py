@@ -82,6 +82,11 @@ class PackIndex:
         for at in range(self.count):
             yield ObjectId(self._id(at)), self.row(at)
 
+    def as_they_lie(self) -> list[tuple[Row, ObjectId]]:
+        """Every object in the order of the pack's bytes."""
+        rows = map(Row._make, _ROW.iter_unpack(self._bytes[self.count * ID_BYTES :]))
+        return sorted(zip(rows, self.ids(), strict=True))
+
 
 class _Ids:
     """The ids of an index as the sequence that bisect asks for."""

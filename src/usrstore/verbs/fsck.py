@@ -11,6 +11,7 @@ from usrstore.objects.manifest import Manifest, Signed, Tag
 from usrstore.objects.names import RefName
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.odb import reach
+from usrstore.odb.scrub import scrub
 from usrstore.root import Root, Who
 from usrstore.trust.policy import judge
 from usrstore.verbs import believing
@@ -85,14 +86,15 @@ def fsck(root: Root, who: Who, *, deep: bool = False, emit: Emit = silent) -> Fs
 def _objects(root: Root, emit: Emit) -> Iterator[Finding]:
     """I1: stored bytes hash to their names."""
     done = 0
+
+    def progress(count: int) -> None:
+        nonlocal done
+        done += count
+        emit(Event("verify", done, None))
+
     for pack in root.database.packs():
-        for oid, row in sorted(pack.index.items(), key=lambda item: item[1].offset):
-            try:
-                pack.read(oid, row)
-            except UsrError as exc:
-                yield Finding("object-damaged", f"pack {pack.pack.short}", exc.message, _REFETCH)
-            done += row.stored
-            emit(Event("verify", done, None, pack.pack.short))
+        for fault in scrub(pack, progress=progress):
+            yield Finding("object-damaged", f"pack {pack.pack.short}", fault.reason, _REFETCH)
 
 
 def _ref(

@@ -99,3 +99,30 @@ class FolderBackend:
             durable.remove(self.path(key))
         except StorageError as exc:
             raise StorageError(f"cannot delete {key}: {exc.message}", hint=exc.hint) from exc
+
+
+def read_into(path: str, start: int, buffer: memoryview) -> int:
+    """Fill `buffer` from a file's byte `start` on; gives how many bytes there were.
+
+    Raises:
+        ObjectNotFoundError: no such file.
+        StorageError: it cannot be read.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise ObjectNotFoundError(f"no {path}") from None
+    except OSError as exc:
+        raise durable.storage_error(exc, f"cannot read {path}") from exc
+    try:
+        done = 0
+        while done < len(buffer):
+            count = os.preadv(fd, [buffer[done:]], start + done)
+            if not count:
+                break
+            done += count
+    except OSError as exc:
+        raise durable.storage_error(exc, f"cannot read {path}") from exc
+    finally:
+        os.close(fd)
+    return done
