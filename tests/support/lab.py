@@ -191,6 +191,8 @@ _GROUPS = {
     ("remotes", "add"): "remotes-change",
     ("remotes", "remove"): "remotes-change",
     ("remotes", "doctor"): "remotes-doctor",
+    ("op", "log"): "op-log",
+    ("op", "show"): "op-show",
     ("trust", "list"): "trust-list",
     ("trust", "key"): "trust-key",
     ("trust", "add"): "trust-key",

@@ -26,5 +26,10 @@ def moment(time_us: int) -> str:
     return dt.datetime.fromtimestamp(time_us / 1e6).astimezone().isoformat(" ", "seconds")
 
 
+def indented(message: str) -> list[str]:
+    """A message as git shows it: an empty line, then its lines, moved in."""
+    return ["", *(f"    {line}".rstrip() for line in message.splitlines())] if message else []
+
+
 def plural(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"

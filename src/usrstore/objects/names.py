@@ -120,6 +120,16 @@ def tag_ref(dataset: DatasetId, tag: str) -> RefName:
     return RefName(f"tags/{dataset}/{check_tag(tag)}")
 
 
+def dataset_of(ref: RefName) -> DatasetId:
+    """The dataset that a ref belongs to."""
+    space, _, rest = ref.partition("/")
+    if space == "remotes":
+        rest = rest.partition("/")[2]
+    elif space == "tags":
+        rest = rest.rpartition("/")[0]
+    return DatasetId(rest)
+
+
 def entry_problem(name: str) -> str | None:
     """Why `name` cannot be one component of a path in a state; None if it can ([F-18])."""
     if name in ("", ".", ".."):

@@ -54,7 +54,7 @@ def commit(root: Root, who: Who, journal: Journal) -> None:
     left = {
         name: change
         for name, change in changes.items()
-        if not _has_moved(root.database.get, refs.get(name), change)
+        if not _has_moved(root.database.get, name, refs.get(name), change)
     }
     act = Act(journal.actor, journal.command, who.now_us(), journal.reason)
     try:
@@ -65,11 +65,11 @@ def commit(root: Root, who: Who, journal: Journal) -> None:
         raise
 
 
-def _has_moved(get: Get, now: ObjectId | None, change: Change) -> bool:
+def _has_moved(get: Get, name: RefName, now: ObjectId | None, change: Change) -> bool:
     """Whether a ref took its new value before a crash; it may have gone on from there."""
     if now == change.new:
         return True
-    if now is None or change.new is None or now == change.expected:
+    if name.startswith("tags/") or now is None or change.new is None or now == change.expected:
         return False
     return ManifestId(change.new) in dict(reach.ancestry(get, ManifestId(now)))
 

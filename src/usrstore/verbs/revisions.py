@@ -14,7 +14,14 @@ from usrstore.errors import (
 from usrstore.objects import revision
 from usrstore.objects.ids import MIN_PREFIX_DIGITS, Kind, ManifestId, ObjectId
 from usrstore.objects.manifest import Signed, Tag
-from usrstore.objects.names import DatasetId, RefName, check_dataset, head_ref, tag_ref
+from usrstore.objects.names import (
+    DatasetId,
+    RefName,
+    check_dataset,
+    dataset_of,
+    head_ref,
+    tag_ref,
+)
 from usrstore.objects.revision import Ancestor, At, Parent, Revision, Step, Tagged
 from usrstore.odb import reach
 from usrstore.root import Root
@@ -45,7 +52,7 @@ def _base(root: Root, parsed: Revision, text: str) -> tuple[DatasetId | None, Ma
     refs = root.states.refs() if root.has_store else {}
     for name in (parsed.base, f"heads/{parsed.base}", f"remotes/{parsed.base}"):
         if RefName(name) in refs:
-            return _dataset_of(name), _peel(root, refs[RefName(name)])
+            return dataset_of(RefName(name)), peel(root, refs[RefName(name)])
     base = parsed.base
     if re.fullmatch(r"[0-9a-f]{8,64}", base) and root.has_store:
         found = [
@@ -57,26 +64,18 @@ def _base(root: Root, parsed: Revision, text: str) -> tuple[DatasetId | None, Ma
             listed = ", ".join(oid.short for oid, _ in found[:5])
             raise AmbiguousRevisionError(f"{base} could be {listed}", hint="give more digits")
         if found:
-            manifest = _peel(root, found[0][0])
+            manifest = peel(root, found[0][0])
             return DatasetId(reach.manifest(root.database.get, manifest).dataset), manifest
     named = [name for name in refs if name.startswith("heads/") and name.endswith(f"/{base}")]
     if len(named) == 1:  # a unique last name, as where a dataset is asked for
-        return _dataset_of(named[0]), _peel(root, refs[named[0]])
+        return dataset_of(named[0]), peel(root, refs[named[0]])
     try:
         return check_dataset(base), None
     except InvalidNameError:
         raise _unknown(root, text) from None
 
 
-def _dataset_of(ref: str) -> DatasetId:
-    if ref.startswith(("heads/", "folders/")):
-        return DatasetId(ref.partition("/")[2])
-    if ref.startswith("remotes/"):
-        return DatasetId(ref.split("/", 2)[2])
-    return DatasetId(ref.removeprefix("tags/").rpartition("/")[0])
-
-
-def _peel(root: Root, oid: ObjectId) -> ManifestId:
+def peel(root: Root, oid: ObjectId) -> ManifestId:
     """A tag's manifest, or the manifest itself."""
     found = root.database.find(oid)
     if found is not None and found.row.kind == Kind.TAG:
@@ -97,7 +96,7 @@ def _step(
         tag = refs.get(tag_ref(dataset, step.name))
         if tag is None:
             raise RevisionNotFoundError(f"{text!r}: {dataset} has no tag {step.name!r}")
-        return _peel(root, tag)
+        return peel(root, tag)
     if isinstance(step, At) and dataset is not None:
         return _at(root, text, dataset, step.text, now_us)
     if oid is None:
@@ -124,7 +123,7 @@ def _at(root: Root, text: str, dataset: DatasetId, when: str, now_us: int) -> Ma
     head = head_ref(dataset)
     if when in ("u", "upstream"):
         refs = root.states.refs()
-        synced = [n for n in refs if n.startswith("remotes/") and _dataset_of(n) == dataset]
+        synced = [n for n in refs if n.startswith("remotes/") and dataset_of(n) == dataset]
         if len(synced) != 1:
             names = ", ".join(n.split("/")[1] for n in synced) or "none"
             raise RevisionNotFoundError(
