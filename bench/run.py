@@ -16,6 +16,7 @@ import sys
 import time
 
 import change
+import index
 import keep
 import lab
 import startup
@@ -30,6 +31,7 @@ BENCHMARKS = {
     "part": change.part,
     "commit": keep.commit,
     "checkout": keep.checkout,
+    "index": index.index,
 }
 LATEST = os.path.join(lab.HERE, "results", "latest.json")
 

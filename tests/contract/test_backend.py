@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from usrstore.errors import InvalidNameError, ObjectNotFoundError
+from usrstore.errors import InvalidNameError, ObjectNotFoundError, StorageError
 from usrstore.odb import durable
-from usrstore.odb.backend.backend import check_key
+from usrstore.odb.backend.backend import MAP_BYTES, check_key, view
 from usrstore.odb.backend.folder import FolderBackend
 from usrstore.odb.backend.memory import MemoryBackend
 
@@ -271,6 +271,27 @@ def test_a_bad_key_is_refused_by_every_verb(place, backend, key):
 @pytest.mark.parametrize("key", ["a", "0", "a-b.c", "packs/0a.pack", "a/b/c/d", "a..b", "x" * 512])
 def test_a_good_key_is_taken(key):
     assert check_key(key) == key
+
+
+def test_a_view_is_what_reading_gives_and_outlives_its_key(place, backend):
+    data = os.urandom(MAP_BYTES + 10_000)
+    place.write("packs/a", data)
+    for start, length in ((0, len(data)), (5000, MAP_BYTES), (9_999, MAP_BYTES), (3, 10)):
+        seen = view(backend, "packs/a", start, length)
+        assert seen == data[start : start + length]
+        assert seen.readonly
+    large = view(backend, "packs/a", 17, MAP_BYTES)
+    backend.delete("packs/a")
+    assert large == data[17 : 17 + MAP_BYTES]
+    with pytest.raises(ObjectNotFoundError):
+        view(backend, "packs/a", 17, MAP_BYTES)
+
+
+def test_a_value_that_is_shorter_than_a_view_of_it_is_an_error_and_no_crash(home):
+    place = Folder(home)
+    place.write("packs/a", bytes(1000))
+    with pytest.raises(StorageError, match="cannot map"):
+        view(place.backend, "packs/a", 0, MAP_BYTES)
 
 
 # ── a folder, in particular ─────────────────────────────────────────────────────────────

@@ -17,9 +17,11 @@ from usrstore.errors import (
 from usrstore.objects import recipe
 from usrstore.objects.ids import ChunkId, Kind, ObjectId, RecipeId, hash_object
 from usrstore.odb import database as databases
-from usrstore.odb import durable
+from usrstore.odb import durable, packindex
+from usrstore.odb import pack as packs
 from usrstore.odb.backend.folder import FolderBackend
 from usrstore.odb.database import Database, Overlay
+from usrstore.odb.packindex import MAGIC, Row
 
 
 def chunk(number, size=40):
@@ -89,6 +91,67 @@ def test_packs_answer_alike_whether_they_are_merged_or_searched(store, monkeypat
     assert not database.missing([chunk(number)[0] for number in range(55)])
     assert database.missing([chunk(99)[0]])
     assert database.get(Kind.RECIPE, node(7)[0]) == node(7)[1]
+
+
+@pytest.mark.parametrize("few", [0, 10_000], ids=["at once", "one by one"])
+@pytest.mark.parametrize("merge", [0, 4096])
+def test_a_question_about_many_ids_is_answered_as_about_each(store, monkeypatch, merge, few):
+    monkeypatch.setattr(databases, "_MERGE_OBJECTS", merge)
+    monkeypatch.setattr(databases, "_FEW", few)
+    for start in range(0, 300, 60):
+        fill_in_one(store, range(start, start + 60))
+    database = store.open()
+    asked = [chunk(number)[0] for number in range(600, -1, -3)]
+    absent = [oid for oid in asked if not store.open().has(oid)]
+    assert database.missing([*asked, asked[0]]) == [*absent, asked[0]]
+    assert len(absent) == 101
+
+
+def test_ids_that_begin_alike_are_told_apart(store):
+    """Eight equal bytes can be made with patience; the table knows ids by them."""
+    ids = [ObjectId(b"8 bytes!" + bytes([number]) * 24) for number in range(6)]
+    for oid in ids[:4]:
+        pack, index = packindex.encode([(oid, Row(8, 1, 1, Kind.CHUNK, 0))])
+        data = MAGIC + b"x" + index + packindex.encode_trailer(9, 1, pack)
+        (store.packs / f"{pack}.pack").write_bytes(data)
+    database = store.open()
+    assert [database.has(oid) for oid in ids] == [True] * 4 + [False] * 2
+    assert {oid for oid, _, _ in database.locate(frozenset(ids))} == set(ids[:4])
+
+
+def test_a_pack_that_a_collection_took_is_done_without(store):
+    """Whatever was live in it lies elsewhere by then."""
+    (first,) = store.fill(1)
+    hidden = store.path / "hidden"
+    (store.packs / first).rename(hidden)
+    fill_in_one(store, range(3))
+    hidden.rename(store.packs / first)
+    database = store.open()
+    assert database.has(chunk(1)[0])
+    (store.packs / first).unlink()
+    assert database.get(Kind.CHUNK, chunk(1)[0]) == chunk(1)[1]
+    for name in store.names():
+        if name.endswith(".pack"):
+            (store.packs / name).unlink()
+    with pytest.raises(ObjectNotFoundError):
+        database.get(Kind.CHUNK, chunk(1)[0])
+
+
+@pytest.mark.spec("F-41")
+def test_a_large_pack_with_a_damaged_index_is_passed_over_once_it_is_asked(store, monkeypatch):
+    monkeypatch.setattr(packs, "SMALL", 0)
+    monkeypatch.setattr(databases, "_MERGE_OBJECTS", 0)
+    (first,) = store.fill(1)
+    store.fill(2)
+    path = store.packs / first
+    data = bytearray(path.read_bytes())
+    data[-58] ^= 1
+    path.write_bytes(data)
+    database = store.open()
+    assert not database.has(chunk(1)[0])
+    assert database.get(Kind.CHUNK, chunk(2)[0]) == chunk(2)[1]
+    assert list(database.damaged) == [f"packs/{first}"]
+    assert path.name not in {f"{pack.pack}.pack" for pack in database.packs()}
 
 
 def test_an_object_of_another_kind_is_not_given(store):

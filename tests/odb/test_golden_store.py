@@ -80,7 +80,7 @@ def test_every_object_of_the_golden_store_hashes_to_its_name(root):
 def test_the_index_of_every_data_pack_of_the_golden_store_is_kept_a_second_time(root):
     for pack in root.database.packs():
         if any(row.kind == Kind.CHUNK for _, row in pack.index.items()):
-            assert root.database.get(Kind.INDEX, pack.pack) == bytes(pack.index._bytes)
+            assert root.database.get(Kind.INDEX, pack.pack) == pack.index.data()
 
 
 def test_the_signature_of_the_golden_store_is_told_from_the_missing_one(root):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import random
 import struct
@@ -440,3 +441,86 @@ def test_a_stream_that_would_grow_without_end_makes_no_room():
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
         tracemalloc.stop()
+
+
+# ── large indexes ───────────────────────────────────────────────────────────────────────
+def large_pack(home, count=6000):
+    """A pack whose index is mapped, written around the writer; gives its path and its ids."""
+    source = random.Random(count)
+    ids = sorted(ObjectId(source.randbytes(32)) for _ in range(count))
+    pack, index = packindex.encode((oid, Row(8, 1, 1, Kind.CHUNK, 0)) for oid in ids)
+    data = MAGIC + b"x" + index
+    data += packindex.encode_trailer(9, count, pack)
+    path = home / "store" / pack_key(pack)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path, pack, ids
+
+
+@pytest.mark.spec("F-41")
+def test_a_large_index_is_mapped_and_answers_as_a_small_one_does(home):
+    path, pack, ids = large_pack(home)
+    reader = Pack(FolderBackend(str(home / "store")), pack, path.stat().st_size)
+    assert isinstance(reader.index._bytes.obj, mmap.mmap)
+    absent = [ObjectId(random.Random(-1).randbytes(32)) for _ in range(100)]
+    for _ in range(2):  # by searching, and by steps
+        for at in (*range(0, 6000, 7), 5999):
+            assert reader.index.position(ids[at]) == at
+        assert all(reader.index.position(oid) is None for oid in absent)
+    memory = MemoryBackend()
+    memory.create(pack_key(pack), path.read_bytes())
+    other = Pack(memory, pack, path.stat().st_size)
+    assert list(other.index.items()) == list(reader.index.items())
+
+
+@pytest.mark.spec("F-41")
+def test_what_a_large_damaged_index_says_is_not_believed(home):
+    path, pack, ids = large_pack(home)
+    data = bytearray(path.read_bytes())
+    data[-56 - 20 * 6000 + 3] ^= 1  # a row; the ids are as they were
+    path.write_bytes(data)
+    reader = Pack(FolderBackend(str(home / "store")), pack, len(data))
+    with pytest.raises(DecodeError, match=f"index of pack {pack.short} is damaged"):
+        reader.index.find(ids[77])
+
+
+@pytest.mark.spec("F-41")
+def test_an_object_that_would_lie_in_the_index_is_refused():
+    oid = hash_object(Kind.CHUNK, b"x")
+    with pytest.raises(DecodeError, match="outside"):
+        hostile_pack(Row(8, 2, 2, Kind.CHUNK, 0), b"x", oid)()
+
+
+@pytest.mark.spec("F-38")
+def test_an_id_is_not_found_between_two_others():
+    """The search by steps looks for bytes; a match must begin where an id begins."""
+    ids = [ObjectId(bytes([n]) * 32) for n in range(1, 200)]
+    pack, data = index_of(ids)
+    index = PackIndex.check(data, pack)
+    for _ in range(100):
+        index.find(ids[0])
+    for cut in range(1, 32):
+        straddling = bytes([7]) * (32 - cut) + bytes([8]) * cut
+        assert index.find(straddling) is None
+    assert all(index.find(oid).offset == 8 + at for at, oid in enumerate(ids))
+
+
+@pytest.mark.spec("F-38")
+@pytest.mark.parametrize("wrong", ["order", "twice", "before", "beyond"])
+def test_disorder_of_a_well_hashed_index_is_named(wrong):
+    ids = [ObjectId(bytes([n]) * 32) for n in (1, 2, 3)]
+    rows = [Row(8, 1, 1, 1, 0)] * 3
+    if wrong == "order":
+        ids.reverse()
+    if wrong == "twice":
+        ids[1] = ids[0]
+    if wrong == "before":
+        rows[1] = Row(7, 1, 1, 1, 0)
+    if wrong == "beyond":
+        rows[1] = Row(10, 1, 1, 1, 0)
+    data = b"".join(ids) + b"".join(packindex._ROW.pack(*row) for row in rows)
+    index = PackIndex.check(data, hash_object(Kind.INDEX, data))
+    assert index.disorder(10) is not None
+    good = [ObjectId(bytes([n]) * 32) for n in (1, 2)]
+    pack, data = index_of(good)
+    assert PackIndex.check(data, pack).disorder(10) is None

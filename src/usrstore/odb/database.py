@@ -8,20 +8,22 @@ the state that reaches them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple, Self
 
 from usrstore.errors import DecodeError, IntegrityError, ObjectNotFoundError
 from usrstore.objects.ids import Kind, ObjectId, PackId
 from usrstore.odb.backend.backend import Backend
-from usrstore.odb.pack import Pack, PackWriter, pack_of_key
-from usrstore.odb.packindex import MAX_OBJECTS, Row
+from usrstore.odb.pack import SMALL, Pack, PackWriter, pack_key, pack_of_key
+from usrstore.odb.packindex import MAX_OBJECTS, Row, prefix
 
 ROLL_BYTES = 256 << 20
 ROLL_OBJECTS = MAX_OBJECTS
-# Small packs are merged into one table as they are opened: a store that syncs daily has
-# hundreds of them, and one dict answers faster than a search in each.
-_MERGE_OBJECTS = 4096
+# Small packs share one table of how their ids begin: a store that syncs daily has hundreds of
+# them, and one look answers faster than a search in each.
+_MERGE_OBJECTS = SMALL
+_FEW = 256  # ids; fewer are looked up one by one
+_SEARCH = 64  # a search costs as much as reading so many ids
 
 
 class Found(NamedTuple):
@@ -42,7 +44,7 @@ class Database:
         self.scratch = scratch
         self._packs: dict[PackId, Pack] = {}
         self._large: list[Pack] = []
-        self._small: dict[ObjectId, Found] = {}
+        self._small: dict[int, Pack] = {}  # by the first bytes of an id
         self._loaded = False
         self.damaged: dict[str, str] = {}
 
@@ -69,24 +71,51 @@ class Database:
         if opened.index.count > _MERGE_OBJECTS:
             self._large.append(opened)
         else:
-            for oid, row in opened.index.items():
-                self._small.setdefault(oid, Found(opened, row))
+            self._small.update(dict.fromkeys(opened.index.prefixes(), opened))
+
+    def _forget(self, pack: Pack, damage: str | None = None) -> None:
+        """Do without a pack: a gc took it, or its index is damaged."""
+        self._packs.pop(pack.pack, None)
+        self._large = [large for large in self._large if large is not pack]
+        self._small = {}
+        for small in self._packs.values():
+            if small.index.count <= _MERGE_OBJECTS:
+                self._small.update(dict.fromkeys(small.index.prefixes(), small))
+        if damage is not None:
+            self.damaged[pack_key(pack.pack)] = damage
 
     def packs(self) -> Iterator[Pack]:
+        """Every pack, its index hashed."""
         if not self._loaded:
             self.refresh()
-        yield from self._packs.values()
+        for pack in list(self._packs.values()):
+            try:
+                pack.index.verify()
+            except DecodeError as exc:
+                self._forget(pack, exc.message)
+            else:
+                yield pack
 
     def find(self, oid: ObjectId) -> Found | None:
         """Where an object lies, or None."""
         if not self._loaded:
             self.refresh()
-        found = self._small.get(oid)
-        if found is None:
-            for pack in self._large:
+        pack = self._small.get(prefix(oid))
+        if pack is not None:
+            if row := pack.index.find(oid):
+                return Found(pack, row)
+            # Two ids that begin alike: the table knows one of them.
+            for pack in self._packs.values():
+                if pack.index.count <= _MERGE_OBJECTS and (row := pack.index.find(oid)):
+                    return Found(pack, row)
+        for pack in self._large:
+            try:
                 if row := pack.index.find(oid):
                     return Found(pack, row)
-        return found
+            except DecodeError as exc:
+                self._forget(pack, exc.message)
+                return self.find(oid)
+        return None
 
     def has(self, oid: ObjectId) -> bool:
         return self.find(oid) is not None
@@ -102,6 +131,8 @@ class Database:
         if found is None and self.refresh():
             found = self.find(oid)
         if found is None:
+            for _ in self.packs():  # what an index denies is believed once it is hashed, too
+                pass
             damage = f" ({len(self.damaged)} damaged packs were not read)" if self.damaged else ""
             raise ObjectNotFoundError(
                 f"{kind.word} {oid.short} is not in this store{damage}",
@@ -111,6 +142,9 @@ class Database:
             raise IntegrityError(f"object {oid.short} is not a {kind.word}")
         try:
             return bytes(found.pack.read(oid, found.row))
+        except ObjectNotFoundError:  # a gc took the pack; what was live in it lies elsewhere
+            self._forget(found.pack)
+            return self.get(kind, oid)
         except IntegrityError:
             data = self._elsewhere(kind, oid, found.pack)
             if data is None:
@@ -120,26 +154,51 @@ class Database:
     def _elsewhere(self, kind: Kind, oid: ObjectId, damaged: Pack) -> bytes | None:
         """A whole copy of an object in another pack, if there is one."""
         for pack in self._packs.values():
-            row = pack.index.find(oid)
-            if pack is damaged or row is None or row.kind != kind:
+            if pack is damaged:
                 continue
-            with contextlib.suppress(IntegrityError):
-                return bytes(pack.read(oid, row))
+            with contextlib.suppress(IntegrityError, ObjectNotFoundError):
+                row = pack.index.find(oid)
+                if row is not None and row.kind == kind:
+                    return bytes(pack.read(oid, row))
         return None
 
-    def missing(self, oids: Iterable[ObjectId]) -> list[ObjectId]:
-        return [oid for oid in oids if not self.has(oid)]
+    def locate(self, oids: Collection[ObjectId]) -> Iterator[tuple[ObjectId, Pack, int]]:
+        """Where many objects lie: each that is here, its pack, and its number in the index.
 
-    def matching(self, prefix: str) -> list[tuple[ObjectId, int]]:
-        """Objects whose hex id starts with `prefix`, with their kinds, sorted."""
-        return sorted(
-            {
-                (oid, row.kind)
-                for pack in self.packs()
-                for oid, row in pack.index.items()
-                if oid.hex().startswith(prefix)
-            }
-        )
+        Sets are compared pack by pack instead of searching every pack for every id: a hundred
+        thousand ids among ten million take as long as reading the ids.
+        """
+        left = {prefix(oid): oid for oid in oids}
+        alike = [oid for oid in oids if left[prefix(oid)] != oid]  # begin as another one does
+        for pack in self.packs():
+            index = pack.index
+            if len(left) * _SEARCH < index.count:
+                begins: Collection[int] = list(left)
+            else:
+                begins = left.keys() & index.prefixes()
+            for begin in begins:
+                at = index.position(left[begin])
+                if at is not None:
+                    yield left.pop(begin), pack, at
+            for oid in alike.copy():
+                at = index.position(oid)
+                if at is not None:
+                    alike.remove(oid)
+                    yield oid, pack, at
+
+    def missing(self, oids: Iterable[ObjectId]) -> list[ObjectId]:
+        """Those that are not here, in their order."""
+        asked = list(oids)
+        if len(asked) < _FEW:
+            return [oid for oid in asked if not self.has(oid)]
+        here = {oid for oid, _, _ in self.locate(frozenset(asked))}
+        return [oid for oid in asked if oid not in here]
+
+    def matching(self, begin: str) -> list[tuple[ObjectId, int]]:
+        """Objects whose hex id starts with `begin`, with their kinds, sorted."""
+        if set(begin) - set("0123456789abcdef"):
+            return []
+        return sorted({found for pack in self.packs() for found in pack.index.beginning(begin)})
 
     def batch(self) -> Batch:
         return Batch(self)

@@ -20,11 +20,13 @@ from usrstore.errors import (
 from usrstore.objects import codec
 from usrstore.objects.ids import Kind, ObjectId, PackId, hash_object
 from usrstore.odb import compress, durable, packindex
-from usrstore.odb.backend.backend import Backend
+from usrstore.odb.backend.backend import Backend, view
 from usrstore.odb.backend.folder import FolderBackend, read_into
 from usrstore.odb.packindex import MAGIC, TRAILER, PackIndex, Row
 
 _PAGE_BYTES = 4096
+SMALL = 4096
+"""Up to so many objects an index is read whole; above, mapped."""
 
 
 def pack_key(pack: PackId) -> str:
@@ -123,22 +125,40 @@ class PackWriter:
 
 
 class Pack:
-    """A published pack, read object by object; every object is checked against its name."""
+    """A published pack, read object by object; every object is checked against its name.
+
+    Opening it reads its trailer. A small index is read and hashed at once; a large one is
+    mapped where the backend can, and hashed before the first thing it says is believed.
+
+    Attributes:
+        pack: its name.
+        size: of the file, bytes.
+        end: where its objects end and the index begins.
+        index: which objects it has.
+
+    Raises:
+        DecodeError: it is damaged.
+        ObjectNotFoundError: it is not there any more.
+    """
 
     def __init__(self, backend: Backend, pack: PackId, size: int) -> None:
         self.pack = pack
         self._backend = backend
         self._key = pack_key(pack)
         trailer = backend.read(self._key, -TRAILER.size)
-        offset, count = packindex.decode_trailer(trailer, pack, size)
-        data = backend.read(self._key, offset, size - offset - TRAILER.size)
-        self.index = PackIndex.check(data, pack)
-        if self.index.count != count:
-            raise DecodeError(f"pack {pack.short} has a damaged trailer")
+        self.end, count = packindex.decode_trailer(trailer, pack, size)
+        self.size = size
+        data = view(backend, self._key, self.end, size - self.end - TRAILER.size)
+        self.index = PackIndex(data, count, pack)
+        if count <= SMALL:
+            self.index.verify()
 
     def read(self, oid: ObjectId, row: Row) -> bytes | memoryview:
         """Raises: DecodeError, HashMismatchError."""
-        return checked(oid, row, self.read_stored(row), f"pack {self.pack.short}")
+        where = f"pack {self.pack.short}"
+        if row.offset + row.stored > self.end:
+            raise DecodeError(f"object {oid.short} would lie outside {where}")
+        return checked(oid, row, self.read_stored(row), where)
 
     def read_stored(self, row: Row) -> bytes:
         """The bytes as they lie, unchecked."""

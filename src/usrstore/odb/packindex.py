@@ -9,7 +9,8 @@ The id of the index names the pack, so a pack whose name and index agree is the 
 from __future__ import annotations
 
 import struct
-from bisect import bisect_left
+import sys
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from math import isqrt
 from typing import NamedTuple
@@ -20,6 +21,9 @@ from usrstore.objects.ids import ID_BYTES, Kind, ObjectId, PackId, hash_object
 MAGIC = b"USRPACK1"
 _ROW = struct.Struct(">QIIBB2x")
 TRAILER = struct.Struct(">QI4x32s8s")
+_ENTRY = ID_BYTES + _ROW.size
+_STEP = 64
+_OFTEN = 32
 MAX_OBJECTS = 1 << 18  # so that an index, itself an object elsewhere, stays below 16 MiB
 
 
@@ -34,14 +38,22 @@ class Row(NamedTuple):
 
 
 class PackIndex:
-    """Sorted ids over bytes that may be mapped; finding one costs a dozen steps."""
+    """Sorted ids over bytes that may be mapped: nothing is loaded per object.
 
-    __slots__ = ("_bytes", "count", "pack")
+    What it says is believed only once its bytes have hashed to the pack's name; `verify` does
+    that once, when the first object is found here. Until then only pages that were asked for
+    have been read.
+    """
+
+    __slots__ = ("_asked", "_bytes", "_steps", "_verified", "count", "pack")
 
     def __init__(self, data: bytes | memoryview, count: int, pack: PackId) -> None:
-        self._bytes = data
         self.count = count
         self.pack = pack
+        self._bytes = memoryview(data)
+        self._steps: list[bytes] = []
+        self._asked = 0
+        self._verified = False
 
     @classmethod
     def check(cls, data: bytes | memoryview, pack: PackId) -> PackIndex:
@@ -50,22 +62,63 @@ class PackIndex:
         Raises:
             DecodeError: damage.
         """
-        count, rest = divmod(len(data), ID_BYTES + _ROW.size)
-        if rest or hash_object(Kind.INDEX, data) != pack:
-            raise DecodeError(f"the index of pack {pack.short} is damaged")
-        return cls(data, count, pack)
+        index = cls(data, len(data) // _ENTRY, pack)
+        index.verify()
+        return index
+
+    def verify(self) -> None:
+        """Hash the index, once. Raises: DecodeError."""
+        if self._verified:
+            return
+        wrong = len(self._bytes) != self.count * _ENTRY
+        if wrong or hash_object(Kind.INDEX, self._bytes) != self.pack:
+            raise DecodeError(f"the index of pack {self.pack.short} is damaged")
+        self._verified = True
 
     def find(self, oid: bytes) -> Row | None:
+        """Where an object lies; None if it is not here. Raises: DecodeError."""
+        at = self.position(oid)
+        return None if at is None else self.row(at)
+
+    def position(self, oid: bytes) -> int | None:
+        """The number of an id among the sorted ids. Raises: DecodeError."""
+        if self._asked < _OFTEN:
+            self._asked += 1
+            at = bisect_left(_Ids(self), oid, *self._window(oid))
+            if at == self.count or self._id(at) != oid:
+                return None
+        else:
+            # Asked often: every 64th id in a list, and one search in the block it leads to.
+            self._steps = self._steps or self._read_steps()
+            first = max(0, bisect_right(self._steps, oid) - 1) * _STEP
+            block = bytes(self._bytes[first * ID_BYTES : self._clip(first + _STEP) * ID_BYTES])
+            found = block.find(oid)
+            while found % ID_BYTES and found > 0:  # it began inside another id
+                found = block.find(oid, found + 1)
+            if found < 0:
+                return None
+            at = first + found // ID_BYTES
+        self.verify()
+        return at
+
+    def _window(self, oid: bytes) -> tuple[int, int]:
         # Ids are uniform: the place is known to within a few times sqrt(count).
         guess = int.from_bytes(oid[:8], "big") * self.count >> 64
         slack = 4 * isqrt(self.count) + 4
-        low, high = max(0, guess - slack), min(self.count, guess + slack)
+        low, high = max(0, guess - slack), self._clip(guess + slack)
         if (low and self._id(low) > oid) or (high < self.count and self._id(high) < oid):
-            low, high = 0, self.count
-        at = bisect_left(_Ids(self), oid, low, high)
-        if at < self.count and self._id(at) == oid:
-            return self.row(at)
-        return None
+            return 0, self.count
+        return low, high
+
+    def _clip(self, at: int) -> int:
+        return min(self.count, at)
+
+    def _read_steps(self) -> list[bytes]:
+        return [self._id(at) for at in range(0, self.count, _STEP)]
+
+    def prefixes(self) -> memoryview:
+        """The first 8 bytes of every id, as `prefix` gives them: what sets compare quickly."""
+        return self._bytes[: self.count * ID_BYTES].cast("Q")[:: ID_BYTES // 8]
 
     def row(self, at: int) -> Row:
         start = self.count * ID_BYTES + at * _ROW.size
@@ -86,6 +139,39 @@ class PackIndex:
         """Every object in the order of the pack's bytes."""
         rows = map(Row._make, _ROW.iter_unpack(self._bytes[self.count * ID_BYTES :]))
         return sorted(zip(rows, self.ids(), strict=True))
+
+    def beginning(self, text: str) -> Iterator[tuple[ObjectId, int]]:
+        """Ids whose hexadecimal form begins with `text`, with their kinds, in order."""
+        for at in range(bisect_left(_Ids(self), bytes.fromhex(text[: len(text) & ~1])), self.count):
+            oid = ObjectId(self._id(at))
+            if not oid.hex().startswith(text[: len(text) & ~1]):
+                return
+            if oid.hex().startswith(text):
+                yield oid, self.row(at).kind
+
+    def data(self) -> bytes:
+        """The bytes of the index."""
+        return bytes(self._bytes)
+
+    def disorder(self, end: int) -> str | None:
+        """What a well-made index would not say; None if all is well. Reads every entry.
+
+        Args:
+            end: where the index begins in its pack: objects lie before it.
+        """
+        last = b""
+        for oid, row in self.items():
+            if oid <= last:
+                return f"its ids do not rise at {oid.short}"
+            last = oid
+            if row.offset < len(MAGIC) or row.offset + row.stored > end:
+                return f"object {oid.short} would lie outside the pack"
+        return None
+
+
+def prefix(oid: bytes) -> int:
+    """The first 8 bytes of an id as a number of this machine."""
+    return int.from_bytes(oid[:8], sys.byteorder)
 
 
 class _Ids:
@@ -123,7 +209,7 @@ def decode_trailer(data: bytes, pack: PackId, pack_bytes: int) -> tuple[int, int
     if len(data) != TRAILER.size:
         raise DecodeError(f"pack {pack.short} is cut off")
     offset, count, _name, _magic = TRAILER.unpack(data)
-    end = offset + count * (ID_BYTES + _ROW.size) + TRAILER.size
+    end = offset + count * _ENTRY + TRAILER.size
     whole = data == encode_trailer(offset, count, pack) and end == pack_bytes
     if not whole or offset < len(MAGIC) or not 1 <= count <= MAX_OBJECTS:
         raise DecodeError(f"pack {pack.short} has a damaged trailer")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from usrstore.errors import InvalidNameError
 
@@ -63,6 +63,35 @@ class Backend(Protocol):
     def delete(self, key: str) -> None:
         """Forget a key; one that is not there is no error."""
         ...
+
+
+@runtime_checkable
+class Mapping(Protocol):
+    """An ability that a backend may have beside the five verbs: values as mapped memory.
+
+    What is mapped stays readable while the view lives, even if the key is deleted meanwhile.
+    Nobody writes to values, so a view never changes. Only what is large and read here and
+    there is worth it; a disk that fails under a view ends the process, where `read` raises.
+    """
+
+    def map(self, key: str, start: int, length: int) -> memoryview:
+        """Bytes `start` to `start + length` of a value that has as many.
+
+        Raises:
+            ObjectNotFoundError: there is no such key.
+            StorageError: it is shorter than that, or cannot be mapped.
+        """
+        ...
+
+
+MAP_BYTES = 1 << 18
+
+
+def view(backend: Backend, key: str, start: int, length: int) -> memoryview:
+    """A range of a value: mapped if it is large and the backend can, else read."""
+    if length >= MAP_BYTES and isinstance(backend, Mapping):
+        return backend.map(key, start, length)
+    return memoryview(backend.read(key, start, length))
 
 
 def is_word(name: str) -> bool:
