@@ -100,7 +100,7 @@ def _some(store: str) -> list[ObjectId]:
             for _ in range(each):
                 found.append(ObjectId(file.read(ID_BYTES)))
                 file.seek(ID_BYTES * (MAX_OBJECTS // each - 1), os.SEEK_CUR)
-    source = random.Random(-1)
+    source = random.Random(1 << 20)
     absent = [ObjectId(source.randbytes(ID_BYTES)) for _ in range(ASKED // 2)]
     mixed = found[: ASKED // 2] + absent
     source.shuffle(mixed)
