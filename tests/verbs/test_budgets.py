@@ -8,7 +8,9 @@ import pytest
 
 from support import datasets
 from support.faults import count_calls
+from usrstore.verbs.history import status
 from usrstore.worktree import cut
+from usrstore.worktree.capture import Capture
 
 OLD, NEW = datasets.old_files(), datasets.new_files()
 
@@ -47,6 +49,18 @@ def test_a_sync_of_unchanged_folders_reads_no_file_and_changes_nothing(pair, rea
     getattr(pair, verb)()  # the first notes that both agree
     reads.clear()
     assert count_calls(getattr(pair, verb)) == []
+    assert reads == []
+
+
+def test_a_status_of_an_unchanged_folder_reads_nothing_writes_nothing_and_makes_no_listing(
+    pair, reads, monkeypatch
+):
+    def listing(_capture):
+        raise AssertionError("a value for every file, and nothing changed")
+
+    site = pair.here.site()
+    monkeypatch.setattr(Capture, "listing", property(listing))
+    assert count_calls(lambda: status(site)) == []
     assert reads == []
 
 

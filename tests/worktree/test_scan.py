@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+from types import SimpleNamespace
 
 import pytest
 
 from usrstore.errors import DatasetNotFoundError, StorageError, UnsafeFileError
-from usrstore.worktree.scan import Stamp, scan
+from usrstore.worktree import scan as scanning
+from usrstore.worktree.scan import Shelf, Stamp, count, scan, stamps, walk
 
 
 def fill(folder, *paths):
@@ -136,3 +138,72 @@ def test_a_folder_that_goes_away_meanwhile_is_as_good_as_gone(tmp_path, monkeypa
 
     monkeypatch.setattr(os, "scandir", scandir)
     assert set(scan(str(tmp_path))) == {"other"}
+
+
+def test_a_shelf_that_is_as_it_was_known_is_that_very_object(tmp_path):
+    fill(tmp_path, "records.parquet", "_a/1", "_a/2", "_a/b/3")
+    known = walk(str(tmp_path))
+    assert set(known) == {"", "_a/", "_a/b/"}
+    again = walk(str(tmp_path), known)
+    assert again.keys() == known.keys()
+    assert all(again[at] is known[at] for at in known)
+
+
+def test_shelves_count_files_and_bytes(tmp_path):
+    fill(tmp_path, "records.parquet", "_a/1", "_a/2", "_a/b/3")
+    assert count(walk(str(tmp_path))) == (4, len("records.parquet" + "_a/1" + "_a/2" + "_a/b/3"))
+    assert count({}) == (0, 0)
+
+
+def _add(folder):
+    (folder / "_a" / "4").write_bytes(b"")
+
+
+def _grow(folder):
+    (folder / "_a" / "1").write_bytes(b"more than before")
+
+
+def _touch(folder):
+    os.utime(folder / "_a" / "1", ns=(1, 1))
+
+
+def _replace(folder):
+    path = folder / "_a" / "1"
+    before = path.stat()
+    (folder / "_a" / "new").write_bytes(path.read_bytes())
+    os.utime(folder / "_a" / "new", ns=(before.st_atime_ns, before.st_mtime_ns))
+    os.replace(folder / "_a" / "new", path)
+
+
+def _rename(folder):
+    os.rename(folder / "_a" / "1", folder / "_a" / "9")
+
+
+@pytest.mark.parametrize("change", [_add, _grow, _touch, _replace, _rename])
+def test_any_change_to_a_file_makes_its_shelf_another_one(tmp_path, change):
+    fill(tmp_path, "records.parquet", "_a/1", "_a/2", "_a/b/3")
+    known = walk(str(tmp_path))
+    change(tmp_path)
+    now = walk(str(tmp_path), known)
+    assert now["_a/"] != known["_a/"]
+    assert now[""] is known[""]
+    assert now["_a/b/"] is known["_a/b/"]
+    assert stamps(now) == scan(str(tmp_path))
+
+
+def test_a_name_that_no_state_can_hold_is_refused_in_a_folder_that_is_known_too(tmp_path):
+    fill(tmp_path, "_a/1")
+    known = walk(str(tmp_path))
+    os.symlink("1", tmp_path / "_a" / "2")
+    with pytest.raises(UnsafeFileError, match="a symlink"):
+        walk(str(tmp_path), known)
+
+
+def test_numbers_beyond_63_bits_are_the_same_in_a_stamp_and_on_a_shelf():
+    numbers = [7, 2**63 + 1, -1, 2**64 - 5]
+    size, mtime, ctime, inode = numbers
+    said = SimpleNamespace(st_size=size, st_mtime_ns=mtime, st_ctime_ns=ctime, st_ino=inode)
+    stamp = Stamp.of(said)
+    assert stamp == (7, -(2**63) + 1, -1, -5)
+    assert list(Shelf("a", scanning._pack(numbers)).rows()) == [("a", stamp)]
+    assert list(Shelf.of([("a", stamp)]).rows()) == [("a", stamp)]

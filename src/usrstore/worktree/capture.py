@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from usrstore.errors import ChangedWhileReadError, StorageError
@@ -19,7 +18,8 @@ from usrstore.objects.ids import ChunkId, Kind, ObjectId, RecipeId, TreeId
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.objects.sections import EVENTS_FILE, PRIMARY_FILE
 from usrstore.objects.tree import FileEntry, FolderEntry, Listing
-from usrstore.worktree.scan import Stamp, scan
+from usrstore.worktree import scan as scanning
+from usrstore.worktree.scan import Shelves, Stamp, scan
 from usrstore.worktree.statcache import Facts, Known, StatCache, is_racy
 
 if TYPE_CHECKING:
@@ -30,29 +30,59 @@ Sink = Callable[[ChunkId, memoryview], None]
 _ROUNDS = 4
 
 
-@dataclass(frozen=True, slots=True)
 class Capture:
     """A folder as it was at one moment.
 
     Attributes:
-        listing: every file by its path.
         root: tree id, number of files and bytes of the whole.
-        facts: rows, columns and schema of the primary; lines of the event log.
         cache: the stat cache that makes the next capture cheap.
-        stamps: what stat(2) said of every file.
-        read: how many files had to be read.
+        taken: the files that had to be read.
     """
 
-    listing: Listing
-    root: FolderEntry
-    facts: Facts
-    cache: StatCache
-    stamps: dict[str, Stamp]
-    read: int
+    def __init__(
+        self,
+        root: FolderEntry,
+        cache: StatCache,
+        taken: frozenset[str] = frozenset(),
+        files: tuple[Listing, dict[str, Stamp]] | None = None,
+    ) -> None:
+        self.root = root
+        self.cache = cache
+        self.taken = taken
+        self._files = files
 
     @property
     def tree(self) -> TreeId:
         return self.root.tree
+
+    @property
+    def facts(self) -> Facts:
+        """Rows, columns and schema of the primary; lines of the event log."""
+        return self.cache.facts
+
+    @property
+    def read(self) -> int:
+        """How many files had to be read."""
+        return len(self.taken)
+
+    @property
+    def listing(self) -> Listing:
+        """Every file by its path."""
+        return self._all()[0]
+
+    @property
+    def stamps(self) -> dict[str, Stamp]:
+        """What stat(2) said of every file."""
+        return self._all()[1]
+
+    def _all(self) -> tuple[Listing, dict[str, Stamp]]:
+        if self._files is None:  # nothing changed, and nobody has asked so far
+            known = self.cache.files
+            self._files = (
+                {path: _entry(path, found) for path, found in known.items()},
+                {path: found.stamp for path, found in known.items()},
+            )
+        return self._files
 
     def store(self, put: Put) -> None:
         """Give every tree node to `put`, children before parents (I3)."""
@@ -82,11 +112,30 @@ def capture(
         DatasetNotFoundError, UnsafeFileError, StorageError: see `scan`.
         ChangedWhileReadError: a file keeps changing.
     """
+    shelves = scanning.walk(folder, cache.shelves)
+    if cache.root is not None and _same(shelves, cache.shelves):
+        files, size = scanning.count(shelves)
+        return Capture(FolderEntry("", TreeId(cache.root), files, size), cache)
+    return _capture_changed(folder, scanning.stamps(shelves), cache, put, sink, emit)
+
+
+def _same(found: Shelves, known: Shelves) -> bool:
+    """Whether every file is as it was known: then no value need be made for any of them."""
+    return len(found) == len(known) and all(known.get(at) is shelf for at, shelf in found.items())
+
+
+def _capture_changed(
+    folder: str,
+    files: dict[str, Stamp],
+    cache: StatCache,
+    put: Put,
+    sink: Sink | None,
+    emit: Emit,
+) -> Capture:
     known: dict[str, Known] = {}
-    fresh = StatCache(cache.rule)
     facts = cache.facts
-    files = scan(folder)
-    read = 0
+    taken: set[str] = set()
+    racy: set[str] = set()
     for _ in range(_ROUNDS):
         todo = []
         for path, stamp in files.items():
@@ -108,9 +157,8 @@ def capture(
             hit, seen = result
             known[path] = hit
             facts = _note(facts, path, seen)
-            read += 1
-            if not is_racy(hit.stamp, now_ns):
-                fresh.files[path] = hit
+            taken.add(path)
+            (racy.add if is_racy(hit.stamp, now_ns) else racy.discard)(path)
             done += hit.stamp.size
             emit(Event("scan", done, total, path))
         files = scan(folder)
@@ -122,25 +170,23 @@ def capture(
             "nothing was changed",
             hint="wait for the program that writes there to finish, then run the command again",
         )
-    listing = {
-        path: FileEntry(
-            path.rpartition("/")[2], stamp.size, known[path].content, known[path].recipe
-        )
-        for path, stamp in files.items()
-    }
-    for path in files:
-        if path in cache.files and known[path] is cache.files[path]:
-            fresh.files[path] = known[path]
-    untouched = not read and len(files) == len(cache.files)
-    if untouched and cache.root is not None:
-        root = FolderEntry(
-            "", TreeId(cache.root), len(files), sum(stamp.size for stamp in files.values())
-        )
+    listing = {path: _entry(path, known[path]) for path in files}
+    if not taken and len(files) == len(cache.files) and cache.root is not None:
+        size = sum(stamp.size for stamp in files.values())
+        root = FolderEntry("", TreeId(cache.root), len(files), size)
     else:
         root = tree.build(listing, lambda _oid, _data: None)
-    fresh.root = root.tree
-    fresh.facts = facts.of(files)
-    return Capture(listing, root, fresh.facts, fresh, files, read)
+    fresh = StatCache(
+        cache.rule,
+        {path: known[path] for path in files if path not in racy},
+        root.tree,
+        facts.of(files),
+    )
+    return Capture(root, fresh, frozenset(taken), (listing, files))
+
+
+def _entry(path: str, known: Known) -> FileEntry:
+    return FileEntry(path.rpartition("/")[2], known.stamp.size, known.content, known.recipe)
 
 
 def _keep_log(files: dict[str, Stamp], known: dict[str, Known]) -> None:

@@ -4,25 +4,31 @@ A file whose stamp is unchanged is not read again. A file that changed within a 
 being read could change again without its stamp showing it, so it is not trusted (git calls
 such entries racily clean). The cache is only ever a saving: without it everything is read. It
 is sealed with its hash, for a flipped bit in it would otherwise become a file's identity.
+
+    file     [version, byte order, rule, root, facts, shelves], sealed
+    shelf    [folder, names, stamps, content hashes, recipes]: packed columns, so that a look
+             at a hundred thousand files makes no value for any of them
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import time
-from collections.abc import Callable, Container
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterator
+from sys import byteorder
 from typing import NamedTuple
 
 from usrstore.errors import DecodeError, StorageError
 from usrstore.objects import codec
-from usrstore.objects.ids import ContentHash, ObjectId, RecipeId, seal, unseal
+from usrstore.objects.ids import ID_BYTES, ContentHash, ObjectId, RecipeId, seal, unseal
 from usrstore.objects.sections import EVENTS_FILE, PRIMARY_FILE
 from usrstore.odb import durable
-from usrstore.worktree.scan import Stamp
+from usrstore.worktree.scan import Shelf, Shelves, Stamp
 
-_VERSION = 2
+_VERSION = 3
+_RECIPE = struct.Struct(">I32s")  # which file of the shelf, and its recipe
 _TICK_NS = 20_000_000  # kernels stamp files with a clock of 1 to 10 ms
 _SKEW_NS = 1_000_000_000  # a stamp further in the future comes from another host's clock
 
@@ -54,51 +60,105 @@ class Facts(NamedTuple):
 NOTHING = Facts()
 
 
-@dataclass(slots=True)
 class StatCache:
-    """Stamps and hashes of one folder; `rule` names the chunking that its recipes follow."""
+    """Stamps and hashes of one folder, packed as they rest on the disk until somebody asks.
 
-    rule: str
-    files: dict[str, Known] = field(default_factory=dict)
-    root: ObjectId | None = None
-    facts: Facts = NOTHING
+    Args:
+        rule: the chunking that its recipes follow.
+        files: what is known of each file, by its path.
+        root: the tree of the whole folder, if that is known.
+        facts: what is known of the insides of files.
+    """
+
+    def __init__(
+        self,
+        rule: str,
+        files: dict[str, Known] | None = None,
+        root: ObjectId | None = None,
+        facts: Facts = NOTHING,
+    ) -> None:
+        self.rule = rule
+        self.root = root
+        self.facts = facts
+        self.shelves: Shelves = {}
+        self._ids: dict[str, tuple[bytes, bytes]] = {}
+        self._files = {} if files is None else files
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StatCache) and (
+            (self.rule, self.files, self.root, self.facts)
+            == (other.rule, other.files, other.root, other.facts)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def files(self) -> dict[str, Known]:
+        """Every file that is known, by its path."""
+        if self._ids:
+            for prefix, shelf in self.shelves.items():
+                self._files.update(_unpack(prefix, shelf, *self._ids[prefix]))
+            self._ids = {}
+        return self._files
 
     def find(self, path: str, stamp: Stamp) -> Known | None:
         known = self.files.get(path)
         return known if known is not None and known.stamp == stamp else None
 
     def encode(self) -> bytes:
-        rows = [
-            [path, *known.stamp, known.content, known.recipe] for path, known in self.files.items()
-        ]
-        return seal(codec.encode([_VERSION, self.rule, self.root, list(self.facts), rows]))
+        rows: dict[str, list[tuple[str, Known]]] = {}
+        for path, known in self.files.items():
+            above, slash, name = path.rpartition("/")
+            rows.setdefault(above + slash, []).append((name, known))
+        shelves = [[prefix, *_pack(files)] for prefix, files in rows.items()]
+        head = [_VERSION, byteorder, self.rule, self.root, list(self.facts)]
+        return seal(codec.encode([*head, shelves]))
 
     @classmethod
     def decode(cls, data: bytes, rule: str) -> StatCache:
         """Raises: DecodeError."""
         match codec.decode(unseal(data, "stat cache"), limit=1 << 32):
-            case [int(version), str(written), root, list(facts), list(rows)] if (
-                version == _VERSION and written == rule
-            ):
+            case [int(version), str(order), str(written), root, list(facts), list(shelves)] if (
+                version,
+                order,
+                written,
+            ) == (_VERSION, byteorder, rule):
                 pass
             case _:
                 raise DecodeError("a stat cache of another version")
-        cache = cls(rule)
         try:
-            for path, size, mtime_ns, ctime_ns, inode, content, recipe in rows:
-                cache.files[path] = Known(
-                    Stamp(size, mtime_ns, ctime_ns, inode),
-                    ContentHash(ObjectId(content)),
-                    None if recipe is None else RecipeId(ObjectId(recipe)),
-                )
-            cache.root = None if root is None else ObjectId(root)
-            rows_, columns, schema, events = facts
+            cache = cls(rule, root=None if root is None else ObjectId(root))
+            for prefix, *shelf, contents, recipes in shelves:
+                cache.shelves[prefix] = Shelf(*shelf)
+                cache._ids[prefix] = (contents, recipes)
+            rows, columns, schema, events = facts
             cache.facts = Facts(
-                rows_, columns, None if schema is None else ContentHash(ObjectId(schema)), events
+                rows, columns, None if schema is None else ContentHash(ObjectId(schema)), events
             )
         except Exception as exc:
             raise DecodeError(f"a damaged stat cache: {exc}") from exc
         return cache
+
+
+def _pack(files: list[tuple[str, Known]]) -> tuple[str, bytes, bytes, bytes]:
+    """The files of one folder: names, stamps, content hashes, and the recipes of those with one."""
+    shelf = Shelf.of([(name, known.stamp) for name, known in files])
+    contents = b"".join(known.content for _, known in files)
+    recipes = b"".join(
+        _RECIPE.pack(number, known.recipe)
+        for number, (_, known) in enumerate(files)
+        if known.recipe is not None
+    )
+    return (*shelf, contents, recipes)
+
+
+def _unpack(
+    prefix: str, shelf: Shelf, contents: bytes, recipes: bytes
+) -> Iterator[tuple[str, Known]]:
+    by_number = {number: RecipeId(ObjectId(oid)) for number, oid in _RECIPE.iter_unpack(recipes)}
+    for number, (name, stamp) in enumerate(shelf.rows()):
+        content = ContentHash(ObjectId(contents[number * ID_BYTES : (number + 1) * ID_BYTES]))
+        yield prefix + name, Known(stamp, content, by_number.get(number))
 
 
 def load(path: str | None, rule: str) -> StatCache:
