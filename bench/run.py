@@ -19,6 +19,7 @@ import change
 import index
 import keep
 import lab
+import query
 import startup
 import transfer
 
@@ -32,6 +33,7 @@ BENCHMARKS = {
     "commit": keep.commit,
     "checkout": keep.checkout,
     "index": index.index,
+    "query": query.query,
 }
 LATEST = os.path.join(lab.HERE, "results", "latest.json")
 

@@ -84,7 +84,7 @@ def rows_of(batches):
     return [row for batch in batches for row in batch.to_pylist()]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(datasets(), st.integers(1, 9), st.booleans())
 def test_every_way_of_reading_shows_what_the_oracle_sees(given_, run, deleted):
     base, types, layers = given_
