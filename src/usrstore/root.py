@@ -177,6 +177,10 @@ class Root:
         """Datasets with something in quarantine."""
         return self._placed("quarantine")
 
+    def cached(self) -> list[DatasetId]:
+        """Datasets with a stat cache."""
+        return self._placed("index")
+
     def _placed(self, kind: str) -> list[DatasetId]:
         try:
             rows = os.listdir(os.path.join(self.store, kind))

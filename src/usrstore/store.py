@@ -30,7 +30,7 @@ from usrstore.verbs.audit import SyncResult
 from usrstore.verbs.checkout import CheckoutResult
 from usrstore.verbs.commit import CommitResult
 from usrstore.verbs.fetch import FetchResult
-from usrstore.verbs.fsck import FsckResult
+from usrstore.verbs.findings import FsckResult
 from usrstore.verbs.history import LogEntry, Status
 from usrstore.verbs.host import Host
 from usrstore.verbs.options import Options
@@ -105,9 +105,11 @@ class Store:
         """Finish or undo interrupted promotions; gives each dataset and its outcome."""
         return recover(self.root, self._who)
 
-    def fsck(self, *, deep: bool = False, emit: Emit = silent) -> FsckResult:
-        """Check what is stored; nothing is changed."""
-        return fsck.fsck(self.root, self._who, deep=deep, emit=emit)
+    def fsck(
+        self, *, deep: bool = False, max_duration_s: float | None = None, emit: Emit = silent
+    ) -> FsckResult:
+        """Check what is stored; nothing is mended."""
+        return fsck.fsck(self.root, self._who, deep=deep, max_duration_s=max_duration_s, emit=emit)
 
     def resolve(self, revision: str) -> ManifestId:
         """The manifest that a revision names. Raises: RevisionNotFoundError."""

@@ -459,7 +459,7 @@ def test_fsck_of_a_sound_store_and_of_none(story):
     said = story.usr("fsck", "--deep").ok()
     assert re.fullmatch(r"checked \d+ objects, 3 manifests, 3 states: all is well\n", said.out)
     data = story.usr("--root", story.there, "fsck", "--json").ok().data
-    assert data == {"objects": 0, "manifests": 0, "states": 0, "findings": []}
+    assert data == {"objects": 0, "manifests": 0, "states": 0, "findings": [], "checked": None}
 
 
 def test_fsck_finds_damage_and_says_what_to_do(story):
@@ -470,8 +470,9 @@ def test_fsck_finds_damage_and_says_what_to_do(story):
     pack.write_bytes(data)
     said = story.usr("fsck", "--deep")
     assert said.status == 1
-    assert "object-damaged: pack " in said.out
-    assert "  remedy: fetch or pull from a remote that has it" in said.out
+    assert "object-damaged: packs/" in said.out
+    assert "  remedy: usr fsck --repair" in said.out
+    assert re.search(rf"  affects: {DATASET} state 3 \([0-9a-f]{{12}}\): records.parquet", said.out)
     assert re.search(r"\d+ findings?$", said.out)
     found = story.usr("fsck", "--deep", "--json")
     assert found.status == 1

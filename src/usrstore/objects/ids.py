@@ -111,8 +111,8 @@ class ContentHasher:
 
     __slots__ = ("_state",)
 
-    def __init__(self) -> None:
-        self._state = blake3()
+    def __init__(self, *, threads: int = 1) -> None:
+        self._state = blake3(max_threads=threads)
 
     def update(self, piece: bytes | bytearray | memoryview) -> None:
         self._state.update(piece)

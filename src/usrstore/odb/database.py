@@ -96,6 +96,12 @@ class Database:
             else:
                 yield pack
 
+    def has_pack(self, pack: PackId) -> bool:
+        """Whether a pack is here and could be opened."""
+        if not self._loaded:
+            self.refresh()
+        return pack in self._packs
+
     def find(self, oid: ObjectId) -> Found | None:
         """Where an object lies, or None."""
         if not self._loaded:

@@ -143,6 +143,7 @@ class Pack:
 
     def __init__(self, backend: Backend, pack: PackId, size: int) -> None:
         self.pack = pack
+        self.size = size
         self._backend = backend
         self._key = pack_key(pack)
         trailer = backend.read(self._key, -TRAILER.size)
@@ -152,6 +153,11 @@ class Pack:
         self.index = PackIndex(data, count, pack)
         if count <= SMALL:
             self.index.verify()
+
+    @property
+    def holds_data(self) -> bool:
+        """Whether chunks lie in it; those of metadata lie in packs of their own."""
+        return self.index.row(0).kind == Kind.CHUNK
 
     def read(self, oid: ObjectId, row: Row) -> bytes | memoryview:
         """Raises: DecodeError, HashMismatchError."""

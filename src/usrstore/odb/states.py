@@ -50,7 +50,7 @@ class States:
         """
         number = 0
         for stat in self._backend.list("states/"):
-            number = max(number, _number(stat.key))
+            number = max(number, number_of(stat.key))
         return self.read(number) if number else None
 
     def read(self, number: int) -> State:
@@ -159,6 +159,7 @@ def _show(oid: ObjectId | None) -> str:
     return oid.short if oid else "nothing"
 
 
-def _number(key: str) -> int:
+def number_of(key: str) -> int:
+    """The number of the state that a key names; 0 for a key that names none."""
     name = key.removeprefix("states/")
     return int(name) if re.fullmatch("[0-9]{20}", name) else 0

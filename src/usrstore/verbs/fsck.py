@@ -1,160 +1,173 @@
-"""fsck: look at everything and believe nothing. It changes nothing; it reports findings."""
+"""fsck: look at everything and believe nothing. It mends nothing; it reports findings.
+
+settings, journals, caches → states → packs → all that the refs reach → signatures;
+deep: → every stored byte and every folder, hashed, oldest first
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
 
-from usrstore.errors import UsrError
-from usrstore.objects.ids import Kind, ManifestId, ObjectId
-from usrstore.objects.manifest import Manifest, Signed, Tag
+from usrstore.errors import ConfigError
+from usrstore.objects.ids import ObjectId, PackId
+from usrstore.objects.manifest import Manifest, Signed
 from usrstore.objects.names import RefName
 from usrstore.objects.progress import Emit, Event, silent
-from usrstore.odb import reach
-from usrstore.odb.scrub import scrub
+from usrstore.odb import chain
+from usrstore.odb.pack import pack_key
+from usrstore.odb.scrub import Fault
 from usrstore.root import Root, Who
-from usrstore.trust.policy import judge
-from usrstore.verbs import believing
-from usrstore.verbs.site import Site
+from usrstore.trust.policy import Policy, judge
+from usrstore.verbs import believing, surroundings
+from usrstore.verbs.closure import Closure
+from usrstore.verbs.findings import BACKUP, MOST_NAMED, REPAIR, Finding, FsckResult, named
+from usrstore.verbs.scrubbing import Scrubbing
 
 
-class Finding(NamedTuple):
-    """Something that is not as it should be: where, what, and what to do about it."""
-
-    code: str
-    where: str
-    message: str
-    remedy: str
-
-
-class FsckResult(NamedTuple):
-    findings: list[Finding]
-    objects: int
-    manifests: int
-    states: int
-
-
-_REFETCH = "fetch or pull from a remote that has it, or restore the file from a copy"
-
-
-def fsck(root: Root, who: Who, *, deep: bool = False, emit: Emit = silent) -> FsckResult:
-    """Check packs, states, every reachable manifest with its trees and recipes, and folders.
+def fsck(
+    root: Root,
+    who: Who,
+    *,
+    deep: bool = False,
+    max_duration_s: float | None = None,
+    emit: Emit = silent,
+) -> FsckResult:
+    """Check packs, states, all that they reach, and what lies beside them.
 
     Args:
         root: what to check.
-        who: for captures and signatures.
-        deep: also hash every stored object, and read every folder anew.
+        who: for signatures and the time.
+        deep: also hash every stored object, and every file of the folders that nobody wrote to.
+        max_duration_s: limit of the deep part; what it does not reach, the next run begins with.
         emit: progress.
     """
-    findings: list[Finding] = []
     if not root.has_store:
-        return FsckResult(findings, 0, 0, 0)
+        return FsckResult([], 0, 0, 0)
+    findings = list(surroundings.look(root))
+    links = Links(root)
+    findings += links.findings
     objects = sum(pack.index.count for pack in root.database.packs())
     findings += [
-        Finding("pack-damaged", key, reason, _REFETCH)
-        for key, reason in root.database.damaged.items()
+        Finding("pack-damaged", key, reason, REPAIR)
+        for key, reason in sorted(root.database.damaged.items())
     ]
-    if deep:
-        findings += _objects(root, emit)
-    states = 0
-    try:
-        for _ in root.states.history():
-            states += 1
-    except UsrError as exc:
-        findings.append(Finding("state-damaged", "states/", exc.message, exc.hint or _REFETCH))
-    manifests: dict[ManifestId, Manifest] = {}
-    try:
-        refs = root.states.refs()
-    except UsrError:
-        refs = {}
-    for name, oid in sorted(refs.items()):
-        findings += _ref(root, who, name, oid, manifests)
-    findings += [
-        Finding(
-            "interrupted",
-            dataset,
-            f"a promotion of {dataset} was interrupted",
-            "usr recover",
-        )
-        for dataset in root.journaled()
-    ]
-    if deep:
-        findings += _folders(root, who, emit)
-    return FsckResult(findings, objects, len(manifests), states)
+    checked = None
+    faults: dict[PackId, list[Fault]] = {}
+    if deep or max_duration_s is not None:
+        scrubbing = Scrubbing(root, who.now_us(), max_duration_s, emit)
+        findings += scrubbing.run()
+        checked, faults = scrubbing.checked, scrubbing.faults
+    emit(Event("plan", 0, None, "what the refs reach"))
+    closure = reached(root, links)
+    findings += _lacks(closure, faults)
+    findings += _index_copies(root)
+    findings += _signatures(root, who, closure)
+    return FsckResult(findings, objects, len(closure.manifests), links.count, checked)
 
 
-def _objects(root: Root, emit: Emit) -> Iterator[Finding]:
-    """I1: stored bytes hash to their names."""
-    done = 0
+class Links:
+    """The chain of states: how long it is, what is wrong with it, which refs it names."""
 
-    def progress(count: int) -> None:
-        nonlocal done
-        done += count
-        emit(Event("verify", done, None))
-
-    for pack in root.database.packs():
-        for fault in scrub(pack, progress=progress):
-            yield Finding("object-damaged", f"pack {pack.pack.short}", fault.reason, _REFETCH)
-
-
-def _ref(
-    root: Root,
-    who: Who,
-    name: RefName,
-    oid: ObjectId,
-    manifests: dict[ManifestId, Manifest],
-) -> Iterator[Finding]:
-    """I2: what a ref reaches is present; the newest state in whole, its history as manifests."""
-    try:
-        found = root.database.find(oid)
-        if found is not None and found.row.kind == Kind.TAG:
-            oid = Tag.parse(Signed.decode(root.database.get(Kind.TAG, oid)).payload).manifest
-        for ancestor, manifest in reach.ancestry(root.database.get, ManifestId(oid)):
-            if ancestor not in manifests:
-                manifests[ancestor] = manifest
-                yield from _signature(root, who, name, ancestor, manifest)
-        newest = manifests[ManifestId(oid)]
-        for _ in reach.metadata(root.database.get, ManifestId(oid)):
-            pass
-        if newest.registry is not None:
-            root.database.get(Kind.CHUNK, newest.registry.content)
-    except UsrError as exc:
-        yield Finding("unreachable", str(name), exc.message, exc.hint or _REFETCH)
-
-
-def _signature(
-    root: Root, who: Who, name: RefName, oid: ManifestId, manifest: Manifest
-) -> Iterator[Finding]:
-    signed = Signed.decode(root.database.get(Kind.MANIFEST, oid))
-    policy = believing.policy_for(root, who, "", manifest.dataset, "tofu")
-    if judge(signed, policy, at_s=manifest.time_us // 1_000_000).status == "bad":
-        yield Finding(
-            "signature-bad",
-            str(name),
-            f"the signature of manifest {oid.short} is bad",
-            "treat the store as damaged; restore it from a copy or clone it from a remote",
-        )
-
-
-def _folders(root: Root, who: Who, emit: Emit) -> Iterator[Finding]:
-    """Every folder read anew: a file whose stamp is unchanged must hold the bytes it held."""
-    for dataset in root.datasets():
-        site = Site.open(root, dataset, who)
-        try:
-            trusted = site.capture(record=False)
-            read = site.capture(record=False, trusting=False, emit=emit)
-        except UsrError as exc:
-            yield Finding(exc.code, dataset, exc.message, exc.hint or _REFETCH)
-            continue
-        for path, entry in read.listing.items():
-            before = trusted.listing.get(path)
-            if before is None or trusted.stamps[path] != read.stamps[path]:
+    def __init__(self, root: Root) -> None:
+        self.count = 0
+        self.findings: list[Finding] = []
+        self.newest: Mapping[RefName, ObjectId] = {}
+        self.older: dict[ObjectId, RefName] = {}
+        for number, link in enumerate(chain.links(root.database.backend)):
+            self.count += link.state is not None
+            if link.reason:
+                remedy = REPAIR if number == 0 else BACKUP
+                where = f"states/{link.number}"
+                self.findings.append(Finding("state-damaged", where, link.reason, remedy))
+            if link.state is None:
                 continue
-            if before.content != entry.content:
-                yield Finding(
-                    "file-damaged",
-                    f"{dataset}:{path}",
-                    f"expected hash {before.content.short}, found {entry.content.short}, though "
-                    "nobody wrote to it: the disk or a raw write changed its bytes",
-                    f"usr checkout {dataset} -- {path}, or pull it from a remote",
+            if number == 0:
+                self.newest = link.state.refs
+            for name, oid in link.state.refs.items():
+                self.older.setdefault(oid, name)
+
+
+def reached(root: Root, links: Links) -> Closure:
+    """What the refs of the newest state reach, whole, and what those of older ones do."""
+    closure = Closure(root.database)
+    closure.walk(links.newest, whole=True)
+    for oid, name in links.older.items():
+        closure.walk({name: oid}, whole=False)
+    closure.find_lost_chunks()
+    return closure
+
+
+def _lacks(closure: Closure, faults: Mapping[PackId, list[Fault]]) -> Iterator[Finding]:
+    """Damaged and missing objects, those of one place together, with the files they hurt."""
+    groups: dict[str, list[str]] = {}
+    bad: dict[ObjectId, str] = {}
+    for pack, damaged in faults.items():
+        for fault in damaged:
+            bad[fault.oid] = pack_key(pack)
+            groups.setdefault(pack_key(pack), []).append(fault.reason)
+    for oid, lack in closure.lacks.items():
+        if oid in bad:
+            continue
+        word = f"{lack.kind.word} {oid.short}"
+        if lack.reason != "missing":
+            group, text = closure.place_of(oid), lack.reason
+        elif lack.pack is not None:
+            group, text = f"lost {pack_key(lack.pack)}", word
+        else:
+            group, text = f"lost {lack.ref}", word
+        bad[oid] = group
+        groups.setdefault(group, []).append(text)
+    affects: dict[str, list[str]] = {group: [] for group in groups}
+    if bad:
+        for group, text in closure.affected(bad):
+            if len(affects[group]) <= MOST_NAMED:
+                affects[group].append(text)
+    for group, texts in groups.items():
+        files = tuple(affects[group][:MOST_NAMED])
+        if len(affects[group]) > MOST_NAMED:
+            files += ("and more",)
+        if not group.startswith("lost "):
+            yield Finding("object-damaged", group, named(texts), REPAIR, files)
+            continue
+        where = group.removeprefix("lost ")
+        held = "that held them is gone" if where.startswith("packs/") else "reaches them"
+        count = f"{len(texts)} objects are" if len(texts) > 1 else "an object is"
+        message = f"{count} not stored, and {where} {held}: {named(texts)}"
+        yield Finding("unreachable", where, message, REPAIR, files)
+
+
+def _index_copies(root: Root) -> Iterator[Finding]:
+    """[F-42]: each data pack's index lies in a metadata pack, too."""
+    for pack in root.database.packs():
+        if pack.holds_data and not root.database.has(pack.pack):
+            yield Finding(
+                "index-copy-missing",
+                pack_key(pack.pack),
+                "its index has no copy in a metadata pack, by which a lost end could be made again",
+                REPAIR,
+            )
+
+
+def _signatures(root: Root, who: Who, closure: Closure) -> Iterator[Finding]:
+    policies: dict[str, Policy] = {}
+    for oid, (ref, signed) in closure.signed.items():
+        manifest = closure.manifests[oid]
+        if manifest.dataset not in policies:
+            try:
+                policies[manifest.dataset] = believing.policy_for(
+                    root, who, "", manifest.dataset, "tofu"
                 )
+            except ConfigError:
+                return  # said already, of the settings
+        if _is_bad(signed, manifest, policies[manifest.dataset]):
+            yield Finding(
+                "signature-bad",
+                ref,
+                f"the signature of manifest {oid.short} is bad",
+                "treat the store as damaged; restore it from a copy or clone it from a remote",
+                (f"{manifest.dataset} state {manifest.sequence} ({oid.short})",),
+            )
+
+
+def _is_bad(signed: Signed, manifest: Manifest, policy: Policy) -> bool:
+    return judge(signed, policy, at_s=manifest.time_us // 1_000_000).status == "bad"

@@ -77,8 +77,7 @@ class Stage:
         if whole != self._log.size:
             self._log.truncate(whole)
         sizes = {number: self._size(number) for number in range(len(self.targets))}
-        for record in _LANDED.iter_unpack(self._log.read_at(0, whole)):
-            oid, spot = ChunkId(ObjectId(record[0])), Spot(*record[1:])
+        for oid, spot in landed(self._log.read_at(0, whole)):
             spots = self._spots.get(oid, [])
             # A promotion that was taken back, or ended by a crash, took files out of here.
             if spot in spots and all(s.offset + s.size <= sizes[s.file] for s in spots):
@@ -164,9 +163,8 @@ class Stage:
                 continue
             with open(log, "rb") as file:
                 data = file.read()
-            whole = len(data) - len(data) % _LANDED.size
-            for oid, number, offset, size in _LANDED.iter_unpack(data[:whole]):
-                source.add_at(ChunkId(ObjectId(oid)), f"{name}/{number}", offset, size)
+            for oid, spot in landed(data):
+                source.add_at(oid, f"{name}/{spot.file}", spot.offset, spot.size)
         return source
 
     def verify(self, emit: Emit = silent) -> None:
@@ -233,6 +231,12 @@ class Stage:
         """Remove everything staged for this folder."""
         self.close()
         durable.remove_tree(self.home)
+
+
+def landed(log: bytes) -> Iterator[tuple[ChunkId, Spot]]:
+    """What a stage's log says has landed where; a record that was cut off says nothing."""
+    for oid, *spot in _LANDED.iter_unpack(log[: len(log) - len(log) % _LANDED.size]):
+        yield ChunkId(ObjectId(oid)), Spot(*spot)
 
 
 def _name(tree: TreeId, targets: list[Target]) -> str:
