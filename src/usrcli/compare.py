@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from usrcli.context import infer_dataset, make_who, now_us, print_json
 from usrcli.render.text import human_bytes
-from usrstore.errors import UsrError
-from usrstore.objects.compare import Comparison, compare
+from usrstore.errors import InvalidInputError, RevisionNotFoundError, UsrError
+from usrstore.objects.compare import Comparison
+from usrstore.objects.ids import ManifestId
 from usrstore.objects.names import DatasetId
-from usrstore.objects.sections import Section
-from usrstore.objects.tree import Listing
+from usrstore.objects.revision import split_range
+from usrstore.objects.sections import Section, section_of
+from usrstore.objects.tree import FileEntry, Listing
 from usrstore.odb import reach
 from usrstore.root import Root
 from usrstore.verbs import history
+from usrstore.verbs.history import Changes
 from usrstore.verbs.site import Site
 
 
@@ -29,34 +33,110 @@ def is_revision(root: Root, text: str) -> bool:
     return True
 
 
-def _state(root: Root, text: str) -> Listing:
+def local_diff(
+    root: Root,
+    this: str,
+    other: str | None,
+    values: dict[str, Any],
+    *,
+    paths: Sequence[str],
+    as_json: bool,
+) -> int:
+    """`usr diff DATASET|REV` and `usr diff REV REV`: what changed from the older to the newer."""
+    if other is None and (ends := split_range(this)):
+        this, other = (end or _dataset_of(root, ends[0] or ends[1]) for end in ends)
+    if other is None:
+        old, new, found = _folder_against(root, this)
+    else:
+        (old, before), (new, after) = _state(root, this), _state(root, other)
+        found = history.between(after, before)
+    found = found.limited(paths)
+    if as_json:
+        ends_data = {"from": old.hex() if old else None, "to": new.hex() if new else None}
+        print_json({**ends_data, **data(found)})
+    else:
+        for text in stat_lines(found) if values["stat"] else name_status_lines(found.comparison):
+            click.echo(text)
+    return 1 if values["exit_code"] and found.comparison.changed else 0
+
+
+def _folder_against(root: Root, this: str) -> tuple[ManifestId | None, None, Changes]:
+    """The folder against its head, or against any state of its dataset."""
+    from usrstore.verbs.revisions import resolve
+
+    oid: ManifestId | None = None
+    try:
+        dataset = DatasetId(infer_dataset(root, this))
+        plain = dataset in root.datasets()
+    except InvalidInputError:
+        plain = False
+    if not plain:
+        oid, path = resolve(root, this, now_us=now_us())
+        _whole(this, path)
+        dataset = DatasetId(reach.manifest(root.database.get, oid).dataset)
+    site = Site.open(root, dataset, make_who(root))
+    if plain:
+        status = history.status(site)
+        old = reach.listing(site.overlay.get, status.manifest.tree) if status.manifest else {}
+        return status.head, None, history.between(status.found.listing, old)
+    root.check_dataset(dataset)
+    folder = site.capture(record=root.has_store)
+    assert oid is not None
+    return oid, None, history.between(folder.listing, _listing(root, oid))
+
+
+def _state(root: Root, text: str) -> tuple[ManifestId, Listing]:
+    from usrstore.verbs.revisions import resolve
+
+    oid, path = resolve(root, text, now_us=now_us())
+    _whole(text, path)
+    return oid, _listing(root, oid)
+
+
+def _listing(root: Root, oid: ManifestId) -> Listing:
+    listing = history.find_listing(root, reach.manifest(root.database.get, oid))
+    if listing is None:
+        raise RevisionNotFoundError(
+            f"state {oid.short} is known by name only: its files were never here",
+            hint="fetch it from a remote that has it",
+        )
+    return listing
+
+
+def _whole(text: str, path: str | None) -> None:
+    if path is not None:
+        raise InvalidInputError(
+            f"{text!r} names a file of a state, and states are compared",
+            hint=f"name the files behind a double dash: usr diff … -- {path}",
+        )
+
+
+def _dataset_of(root: Root, text: str) -> str:
     from usrstore.verbs.revisions import resolve
 
     oid, _ = resolve(root, text, now_us=now_us())
-    manifest = reach.manifest(root.database.get, oid)
-    return reach.listing(root.database.get, manifest.tree)
+    return reach.manifest(root.database.get, oid).dataset
 
 
-def local_diff(
-    root: Root, this: str, other: str | None, values: dict[str, Any], *, as_json: bool
-) -> int:
-    """`usr diff DATASET` and `usr diff REV REV`: what changed from the older to the newer."""
-    if other is None:
-        dataset = DatasetId(infer_dataset(root, this))
-        site = Site.open(root, dataset, make_who(root))
-        found = history.status(site)
-        new = found.found.listing
-        old = reach.listing(site.overlay.get, found.manifest.tree) if found.manifest else Listing()
-    else:
-        old, new = _state(root, this), _state(root, other)
-    comparison = compare(new, old)
-    if as_json:
-        print_json(comparison_data(comparison))
-    elif values["stat"]:
-        print_stat(comparison, new, old)
-    else:
-        print_name_status(comparison)
-    return 1 if values["exit_code"] and comparison.changed else 0
+def data(found: Changes) -> dict[str, Any]:
+    """A comparison by section, and file by file."""
+    return {
+        **comparison_data(found.comparison),
+        "files": [
+            {
+                "status": letter,
+                "path": path,
+                "section": section_of(path).label,
+                "before": _entry_data(found.old.get(path)),
+                "after": _entry_data(found.new.get(path)),
+            }
+            for path, letter in name_status(found.comparison)
+        ],
+    }
+
+
+def _entry_data(entry: FileEntry | None) -> dict[str, Any] | None:
+    return None if entry is None else {"size": entry.size, "content": entry.content.hex()}
 
 
 def comparison_data(comparison: Comparison) -> dict[str, Any]:
@@ -73,20 +153,37 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def print_name_status(comparison: Comparison) -> None:
-    """Git's letters: A only in the first, D only in the second, M differs."""
+def name_status(comparison: Comparison) -> list[tuple[str, str]]:
+    """Path and git's letter: A only in the first, D only in the second, M differs; sorted."""
     rows = []
     for delta in comparison.sections.values():
         rows += [(path, "A") for path in delta.local_only]
         rows += [(path, "D") for path in delta.remote_only]
         rows += [(path, "M") for path in delta.differ]
-    for path, letter in sorted(rows):
-        click.echo(f"{letter}\t{path}")
+    return sorted(rows)
 
 
-def print_stat(comparison: Comparison, new: Listing, old: Listing) -> None:
+_COLOURS = {"A": "green", "D": "red", "M": "yellow"}
+
+
+def name_status_lines(comparison: Comparison) -> list[str]:
+    return [
+        f"{click.style(letter, fg=_COLOURS[letter])}\t{path}"
+        for path, letter in name_status(comparison)
+    ]
+
+
+def print_name_status(comparison: Comparison) -> None:
+    for text in name_status_lines(comparison):
+        click.echo(text)
+
+
+def stat_lines(found: Changes) -> list[str]:
+    """What changed in each section, in numbers."""
+    new, old = found.new, found.old
+    lines = []
     for section in Section:
-        delta = comparison.sections[section]
+        delta = found.comparison.sections[section]
         if not delta.changed:
             continue
         added = sum(new[p].size for p in delta.local_only)
@@ -99,4 +196,5 @@ def print_stat(comparison: Comparison, new: Listing, old: Listing) -> None:
             parts.append(f"{len(delta.remote_only)} deleted ({human_bytes(gone)})")
         if delta.differ:
             parts.append(f"{len(delta.differ)} modified ({grown:+d} bytes)")
-        click.echo(f"{section.label:<11}: {', '.join(parts)}")
+        lines.append(f"{section.label:<11}: {', '.join(parts)}")
+    return lines

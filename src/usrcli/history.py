@@ -1,115 +1,40 @@
-"""log and show: the states and what is in them."""
+"""show: one state, one tag, or one file or folder of a state."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import click
 
 from usrcli import compare
-from usrcli.context import find_root, infer_dataset, json_option, make_who, now_us, print_json
-from usrcli.render.text import human_bytes, moment, plural
+from usrcli.context import find_root, json_option, make_who, now_us, print_json
+from usrcli.render import entries
+from usrcli.render.text import human_bytes, indented, moment, plural
 from usrstore.errors import RevisionNotFoundError
-from usrstore.objects.compare import compare as compare_listings
+from usrstore.objects.ids import ManifestId
+from usrstore.objects.manifest import Manifest
 from usrstore.objects.names import DatasetId
+from usrstore.objects.revision import Tagged, parse
 from usrstore.objects.sections import Section, section_of
-from usrstore.objects.tree import FileEntry
+from usrstore.objects.tree import FileEntry, Listing
 from usrstore.odb import reach
 from usrstore.root import Root
-from usrstore.verbs import believing
+from usrstore.verbs import believing, history
 from usrstore.verbs.revisions import resolve
 from usrstore.verbs.site import Site
-
-
-@click.command(short_help="The states of a dataset, newest first")
-@click.argument("revision", required=False)
-@click.option("-n", "--max-count", type=click.IntRange(1), default=1 << 30, help="At most so many.")
-@click.option("--oneline", is_flag=True, help="One line a state.")
-@json_option
-def log(revision: str | None, max_count: int, oneline: bool, as_json: bool) -> int:
-    """The states of a dataset, newest first.
-
-    A state is `kept` if every byte of it is in the store, `light` if its bytes are (or were) in
-    the working folder only.
-    """
-    from usrstore.verbs import history
-
-    root = find_root()
-    text = infer_dataset(root, None) if revision is None else revision
-    oid, _ = resolve(root, text, now_us=now_us())
-    dataset = reach.manifest(root.database.get, oid).dataset
-    policy = believing.policy_for(root, make_who(root), "", dataset, "none")
-    rows = history.log(root, oid, policy, limit=max_count)
-    if as_json:
-        print_json([entry_data(entry) for entry in rows])
-        return 0
-    for number, entry in enumerate(rows):
-        if oneline:
-            first = entry.manifest.message.splitlines()[0] if entry.manifest.message else ""
-            click.echo(f"{entry.oid.short} {'kept ' if entry.kept else 'light'} {first}")
-            continue
-        if number:
-            click.echo()
-        _print_entry(entry)
-    return 0
-
-
-def entry_data(entry: Any) -> dict[str, Any]:
-    found = entry.manifest
-    return {
-        "id": entry.oid.hex(),
-        "dataset": found.dataset,
-        "sequence": found.sequence,
-        "tree": found.tree.hex(),
-        "parents": [parent.hex() for parent in found.parents],
-        "author": found.author,
-        "host": found.host,
-        "tool": found.tool,
-        "time_us": found.time_us,
-        "message": found.message,
-        "files": entry.files,
-        "bytes": entry.size,
-        "rows": found.rows,
-        "columns": found.columns,
-        "schema": found.schema.hex() if found.schema else None,
-        "events": found.events,
-        "policy": list(found.policy),
-        "kept": entry.kept,
-        "signature": entry.verdict.status,
-        "signer": entry.verdict.key.fingerprint if entry.verdict.key else None,
-    }
-
-
-def _print_entry(entry: Any) -> None:
-    found, verdict = entry.manifest, entry.verdict
-    click.echo(f"manifest {entry.oid} ({'kept' if entry.kept else 'light'})")
-    if len(found.parents) > 1:
-        click.echo(f"Merge:   {' '.join(p.short for p in found.parents)}")
-    click.echo(f"Author:  {found.author}@{found.host} ({found.tool})")
-    click.echo(f"Date:    {moment(found.time_us)}")
-    signer = verdict.key.fingerprint if verdict.key else "nobody"
-    click.echo(f"Signed:  {signer} ({verdict.status})")
-    facts = [plural(entry.files, "file"), human_bytes(entry.size)]
-    if found.rows is not None:
-        facts.append(f"{found.rows} rows × {found.columns} columns")
-    if found.events is not None:
-        facts.append(plural(found.events, "event"))
-    click.echo(f"Holds:   {', '.join(facts)}")
-    if found.policy:
-        click.echo(f"Policy:  {', '.join(found.policy)}")
-    for text in found.message.splitlines():
-        click.echo(f"\n    {text}")
 
 
 @click.command(short_help="One state, or one file of it")
 @click.argument("revision")
 @click.option("--stat", is_flag=True, help="Sizes by section instead of files.")
+@click.option("--name-status", is_flag=True, help="The files that it changed: A, M or D [on].")
 @json_option
-def show(revision: str, stat: bool, as_json: bool) -> int:
-    """Show a state and what it changed; with REV:PATH, print that file's bytes."""
-    from usrstore.verbs import history
+def show(revision: str, stat: bool, name_status: bool, as_json: bool) -> int:
+    """Show a state and what it changed; with REV:PATH, print that file's bytes.
 
+    What changed is against the first parent. REV:FOLDER/ lists a folder; a tag is shown with
+    who signed it.
+    """
     root = find_root()
     oid, path = resolve(root, revision, now_us=now_us())
     manifest = reach.manifest(root.database.get, oid)
@@ -120,33 +45,78 @@ def show(revision: str, stat: bool, as_json: bool) -> int:
             hint="fetch it from a remote that has it",
         )
     if path is not None:
-        if path not in listing:
-            raise RevisionNotFoundError(f"state {oid.short} holds no {path!r}")
-        _print_file(root, DatasetId(manifest.dataset), listing[path])
-        return 0
+        return _show_path(root, oid, manifest, listing, path)
     policy = believing.policy_for(root, make_who(root), "", manifest.dataset, "none")
     entry = history.entry(root, oid, manifest, policy, history.Keeping(root))
-    before = None
-    if manifest.parents:
-        parent = reach.manifest(root.database.get, manifest.parents[0])
-        before = history.find_listing(root, parent)
-    comparison = compare_listings(listing, before or {})
+    # A parent that is known by name only (a light state of elsewhere) counts as empty.
+    changes = history.changes(root, manifest) or history.between(listing, {})
     if as_json:
-        print_json({**entry_data(entry), "changes": compare.comparison_data(comparison)})
+        print_json({**entries.data(entry), "changes": compare.comparison_data(changes.comparison)})
         return 0
-    _print_entry(entry)
+    _print_tag(root, revision)
+    names = entries.names_of(root).get(oid, "") if entries.on_terminal() else ""
+    for text in entries.lines(entry, names):
+        click.echo(text)
     click.echo()
     for section in Section:
-        entries = [e for p, e in listing.items() if section_of(p) is section]
-        if entries:
-            total = human_bytes(sum(e.size for e in entries))
-            click.echo(f"{section.label:<11}: {plural(len(entries), 'file')}, {total}")
-    if comparison.changed:
+        found = [e for p, e in listing.items() if section_of(p) is section]
+        if found:
+            total = human_bytes(sum(e.size for e in found))
+            click.echo(f"{section.label:<11}: {plural(len(found), 'file')}, {total}")
+    if changes.comparison.changed:
         click.echo()
-        if stat:
-            compare.print_stat(comparison, listing, before or {})
-        else:
-            compare.print_name_status(comparison)
+        lines = compare.stat_lines(changes) if stat else []
+        if name_status or not stat:
+            lines += compare.name_status_lines(changes.comparison)
+        for text in lines:
+            click.echo(text)
+    return 0
+
+
+def _print_tag(root: Root, text: str) -> None:
+    """The tag before its state, if it was asked for by its name."""
+    from usrstore.objects.names import RefName, tag_ref
+    from usrstore.verbs import tags
+
+    parsed = parse(text)
+    refs = root.states.refs()
+    ref = RefName(parsed.base) if parsed.base.startswith("tags/") else None
+    if len(parsed.steps) == 1 and isinstance(parsed.steps[0], Tagged):
+        ref = tag_ref(root.find_dataset(parsed.base), parsed.steps[0].name)
+    if ref not in refs or (parsed.steps and parsed.base.startswith("tags/")):
+        return
+    assert ref is not None
+    row = tags.row_of(root, make_who(root), ref, refs[ref])
+    if row.tag is None:
+        return
+    click.echo(click.style(f"tag {row.dataset}@{row.name}", fg="yellow"))
+    click.echo(f"Tagger:  {row.tag.tagger}")
+    click.echo(f"Date:    {moment(row.tag.time_us)}")
+    signer = row.verdict.key.fingerprint if row.verdict.key else "nobody"
+    click.echo(f"Signed:  {signer} ({row.verdict.status})")
+    for line in indented(row.tag.message):
+        click.echo(line)
+    click.echo()
+
+
+def _show_path(root: Root, oid: ManifestId, manifest: Manifest, listing: Listing, path: str) -> int:
+    """A file's bytes, or the names in a folder."""
+    if path in listing:
+        _print_file(root, DatasetId(manifest.dataset), listing[path])
+        return 0
+    stem = path.strip("/")
+    stem = f"{stem}/" if stem not in ("", ".") else ""
+    inside = [name.removeprefix(stem) for name in listing if name.startswith(stem)]
+    if not inside:
+        raise RevisionNotFoundError(
+            f"state {oid.short} holds no {path!r}",
+            hint=f"`usr ls-tree --name-only {oid.short}` lists its files",
+        )
+    click.echo(f"folder {oid.short}:{stem}\n")
+    for name in sorted(
+        {f"{first}{slash}" for first, slash, _ in (n.partition("/") for n in inside)}
+    ):
+        click.echo(name)
     return 0
 
 

@@ -33,7 +33,7 @@ EXIT_FINDING, EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 70, 130
 # Command → (module, what it is for). Help lists them without importing a module.
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Moving and comparing": {
-        "diff": ("sync", "Compare a dataset with a remote, with its last state, or two states"),
+        "diff": ("diff", "Compare a dataset with a remote, with its last state, or two states"),
         "pull": ("sync", "Take a remote's state, whole and verified"),
         "push": ("sync", "Give a remote our state, whole and verified"),
         "fetch": ("sync", "Bring a remote's state into the store only"),
@@ -45,7 +45,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "init": ("worktree", "Make a root: a registry and a store"),
         "commit": ("worktree", "Keep a dataset as it is, for ever"),
         "status": ("worktree", "What changed since the last state"),
-        "log": ("history", "The states of a dataset, newest first"),
+        "log": ("log", "The states of a dataset, newest first"),
         "show": ("history", "One state, or one file of it"),
         "checkout": ("worktree", "Take the folder to a state"),
         "tag": ("tags", "Name a state for good, with a signature"),
@@ -136,7 +136,7 @@ def cli(
     debug: bool,
 ) -> None:
     """Content-addressed manifest store for scientific datasets."""
-    if rich is False:
+    if rich is False or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         ctx.color = False
     ctx.obj = Settings(root, remotes_config, debug)
 

@@ -161,7 +161,7 @@ class Request:
 
 
 @contextlib.contextmanager
-def _refusal(
+def refusal(
     request: Request, action: audit.Action, dataset: str, options: Options
 ) -> Iterator[None]:
     """A failed run writes its audit, too."""
@@ -184,11 +184,11 @@ def _refusal(
                     click.echo(text)
         else:
             data = {"action": action, "transfer_state": "REFUSED", "dataset": dataset}
-        _write_audit(request, {**data, "error": error})
+        write_audit(request, {**data, "error": error})
         raise
 
 
-def _write_audit(request: Request, data: dict[str, Any]) -> None:
+def write_audit(request: Request, data: dict[str, Any]) -> None:
     path = request.values["audit_json_out"]
     if path is None:
         return
@@ -201,9 +201,9 @@ def _write_audit(request: Request, data: dict[str, Any]) -> None:
         click.echo(f"warning: the audit could not be written to {path}: {exc.strerror}", err=True)
 
 
-def _show(request: Request, result: SyncResult, policy: tuple[str, ...] = ()) -> None:
+def show(request: Request, result: SyncResult, policy: tuple[str, ...] = ()) -> None:
     data = {**audit.data(result), "policy": list(policy)}
-    _write_audit(request, data)
+    write_audit(request, data)
     for text in rendering.policy_warnings(policy):
         click.echo(text, err=True)
     if request.as_json:
@@ -213,7 +213,7 @@ def _show(request: Request, result: SyncResult, policy: tuple[str, ...] = ()) ->
         click.echo(text)
 
 
-def _site(root: Root, dataset: DatasetId, request: Request) -> Site:
+def site_of(root: Root, dataset: DatasetId, request: Request) -> Site:
     seconds = parse_seconds(request.values["lock_timeout"])
     return Site.open(root, dataset, make_who(root), lock_timeout_s=seconds)
 
@@ -232,8 +232,8 @@ def _sync(action: Literal["pull", "push"], dataset: str, remote: str, request: R
         from usrstore.verbs.push import push as verb
     from usrstore.verbs.recover import recover
 
-    with _refusal(request, action, name, options):
-        site = _site(root, name, request)
+    with refusal(request, action, name, options):
+        site = site_of(root, name, request)
         if root.has_store:
             recover(root, site.who, only=name)
         with peer_of(root, remote) as peer:
@@ -259,7 +259,7 @@ def _sync(action: Literal["pull", "push"], dataset: str, remote: str, request: R
             click.echo("Nothing to pull: this side is ahead." if ahead else _NOTHING_CHOSEN)
         for text in rendering.change_lines(result) if result.state == "DRY-RUN" else ():
             click.echo(text)
-    _show(request, result, options.policy)
+    show(request, result, options.policy)
     if result.state != "DRY-RUN" and not request.as_json:
         click.echo(f"{action.capitalize()} complete.")
     return 0
@@ -297,65 +297,6 @@ def push(dataset: str, remote: str, **values: Any) -> int:
     The remote receives, verifies the whole tree, and only then swaps its folder and refs.
     """
     return _sync("push", dataset, remote, Request(**values))
-
-
-@click.command(short_help="Compare a dataset with a remote, its last state, or two states")
-@click.argument("this")
-@click.argument("other", required=False)
-@shared
-@click.option("--name-status", is_flag=True, help="One line a file: A, M or D, and its path.")
-@click.option("--stat", is_flag=True, help="Sizes of what changed, by section.")
-@click.option("--porcelain", is_flag=True, help="As --name-status, in a form that never changes.")
-@click.option("--exit-code", is_flag=True, help="Exit with 1 if there are differences.")
-def diff(this: str, other: str | None, **values: Any) -> int:
-    """Compare THIS with OTHER, by content. Nothing is written anywhere but our stat cache.
-
-    \b
-    usr diff DATASET REMOTE   the folder here with the folder at the remote
-    usr diff DATASET          the folder with its last state
-    usr diff REV REV          two states
-    """  # noqa: D301
-    from usrcli import compare
-    from usrcli.context import remotes_path
-    from usrstore.remote import profiles
-
-    root = find_root()
-    request = Request(**values)
-    if other is None or other not in profiles.load(remotes_path(root)):
-        if other is not None and not compare.is_revision(root, other):
-            profiles.find(remotes_path(root), other)  # says that there is no such remote
-        return compare.local_diff(root, this, other, request.values, as_json=request.as_json)
-    name = DatasetId(infer_dataset(root, this))
-    options = request.options(root)
-    progress = request.progress
-    from usrstore.verbs.diff import diff as verb
-
-    with _refusal(request, "diff", name, options), peer_of(root, other) as peer:
-        try:
-            result = verb(
-                _site(root, name, request),
-                peer,
-                other,
-                checks=options.checks,
-                accept_rollback=options.accept_rollback,
-                emit=progress,
-            )
-        finally:
-            progress.done()
-    if request.as_json:
-        _show(request, result)
-    elif values["name_status"] or values["porcelain"]:
-        _write_audit(request, audit.data(result))
-        compare.print_name_status(result.meeting.comparison)
-    elif values["stat"]:
-        _write_audit(request, audit.data(result))
-        compare.print_stat(result.meeting.comparison, result.meeting.local, result.meeting.there)
-    else:
-        _show(request, result)
-        for text in rendering.change_lines(result):
-            click.echo(text)
-        click.echo(rendering.status_line(result))
-    return 1 if values["exit_code"] and result.changed else 0
 
 
 @click.command(short_help="Bring a remote's state into the store only")

@@ -145,7 +145,8 @@ class DatasetHandle:
         head = self._site().head() if self.root.has_store else None
         if head is not None:
             policy = believing.policy_for(self.root, self._who, "", self.dataset, "none")
-            yield from history.log(self.root, head, policy, limit=limit)
+            wanted = history.Wanted(limit=limit)
+            yield from history.log(self.root, [head], policy, wanted)
 
     def files(self, revision: str) -> dict[str, int]:
         """Paths and sizes (bytes) of a state."""

@@ -77,6 +77,28 @@ def parse(text: str) -> Revision:
     return Revision(base, tuple(steps), path if colon else None)
 
 
+_RANGE = re.compile(r"((?:@\{[^{}]*\}|(?!\.\.)[^{}])*)\.\.(.*)", re.DOTALL)
+
+
+def split_range(text: str) -> tuple[str, str] | None:
+    """The two ends of `A..B`, either of which may be empty; None for what is no range.
+
+    Raises:
+        InvalidInputError: `A...B`, or no end at all.
+    """
+    match = _RANGE.fullmatch(text)
+    if match is None:
+        return None
+    since, until = match.groups()
+    if until.startswith("."):
+        raise InvalidInputError(
+            f"{text!r} is no range: three dots are not understood", hint="use A..B"
+        )
+    if not since and not until:
+        raise InvalidInputError(f"{text!r} names neither end", hint="use A..B, A.. or ..B")
+    return since, until
+
+
 def _step(match: re.Match[str]) -> Step:
     if match["tag"] is not None:
         return Tagged(match["tag"])

@@ -1,0 +1,91 @@
+"""diff: the folder, a state or a remote, compared with another, by content."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from usrcli import compare
+from usrcli.arguments import PathsCommand, paths_given
+from usrcli.context import find_root, infer_dataset, remotes_path
+from usrcli.links import peer_of
+from usrcli.render import audit as rendering
+from usrcli.sync import Request, refusal, shared, show, site_of, write_audit
+from usrstore.objects.names import DatasetId
+from usrstore.remote import profiles
+from usrstore.verbs import audit
+from usrstore.verbs.audit import SyncResult
+from usrstore.verbs.history import Changes
+
+
+@click.command(
+    cls=PathsCommand, short_help="Compare a dataset with a remote, its last state, or two states"
+)
+@click.argument("this")
+@click.argument("other", required=False)
+@shared
+@click.option("--name-status", is_flag=True, help="One line a file: A, M or D, and its path.")
+@click.option("--stat", is_flag=True, help="Sizes of what changed, by section.")
+@click.option("--porcelain", is_flag=True, help="As --name-status, in a form that never changes.")
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if there are differences.")
+def diff(this: str, other: str | None, **values: Any) -> int:
+    """Compare THIS with OTHER, by content. Nothing is written anywhere but our stat cache.
+
+    \b
+    usr diff DATASET REMOTE   the folder here with the folder at the remote
+    usr diff DATASET          the folder with its last state
+    usr diff REV              the folder with any state
+    usr diff REV REV          two states, the older one first; also A..B
+
+    With `-- PATH`, only files there.
+    """  # noqa: D301
+    root = find_root()
+    request = Request(**values)
+    paths = paths_given()
+    if other is None or other not in profiles.load(remotes_path(root)):
+        if other is not None and not compare.is_revision(root, other):
+            profiles.find(remotes_path(root), other)  # says that there is no such remote
+        return compare.local_diff(
+            root, this, other, request.values, paths=paths, as_json=request.as_json
+        )
+    name = DatasetId(infer_dataset(root, this))
+    options = request.options(root)
+    progress = request.progress
+    from usrstore.verbs.diff import diff as verb
+
+    with refusal(request, "diff", name, options), peer_of(root, other) as peer:
+        try:
+            result = verb(
+                site_of(root, name, request),
+                peer,
+                other,
+                checks=options.checks,
+                accept_rollback=options.accept_rollback,
+                emit=progress,
+            )
+        finally:
+            progress.done()
+    if request.as_json:
+        show(request, result)
+    elif values["name_status"] or values["porcelain"]:
+        write_audit(request, audit.data(result))
+        compare.print_name_status(_limited(result, paths).comparison)
+    elif values["stat"]:
+        write_audit(request, audit.data(result))
+        for text in compare.stat_lines(_limited(result, paths)):
+            click.echo(text)
+    else:
+        show(request, result)
+        for text in rendering.change_lines(result):
+            click.echo(text)
+        click.echo(rendering.status_line(result))
+    changed = _limited(result, paths).comparison.changed if paths else result.changed
+    return 1 if values["exit_code"] and changed else 0
+
+
+def _limited(result: SyncResult, paths: Sequence[str]) -> Changes:
+    """What of a comparison concerns some files or folders."""
+    met = result.meeting
+    return Changes(met.local, met.there, met.comparison).limited(paths)
