@@ -5,8 +5,9 @@ Everything the verbs share about where things lie is here, and nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from usrstore.objects import names
 from usrstore.objects.ids import Kind, hash_object
 from usrstore.objects.names import DatasetId
 from usrstore.objects.sections import PRIMARY_FILE, REGISTRY_FILE
-from usrstore.odb import durable
+from usrstore.odb import durable, flock
 from usrstore.odb.backend.folder import FolderBackend
 from usrstore.odb.database import Database
 from usrstore.odb.states import Act, States
@@ -41,6 +42,7 @@ class Who:
         now_us: the clock, UTC microseconds since 1970.
         signer: gives the key to sign with, or None; called once a signature is needed.
         own_keys: fingerprints that are ours.
+        actor: for event logs: {tool, run_id, …}, written as it is.
     """
 
     author: str
@@ -49,9 +51,17 @@ class Who:
     now_us: Callable[[], int]
     signer: Callable[[], Signer | None]
     own_keys: Callable[[], frozenset[str]]
+    actor: Mapping[str, Any] | None = None
 
     def act(self, reason: str = "") -> Act:
         return Act(f"{self.author}@{self.host}", self.command, self.now_us(), reason)
+
+    def event_actor(self) -> Mapping[str, Any]:
+        """Who is written into event logs: the actor that was given, or this process."""
+        if self.actor is not None:
+            return self.actor
+        pid = os.getpid()
+        return {"tool": "usr", "run_id": f"usr-pid-{pid}", "host": self.host, "pid": pid}
 
 
 class Root:
@@ -166,6 +176,10 @@ class Root:
     def quarantine_path(self, dataset: DatasetId) -> str:
         return self._place("quarantine", dataset)
 
+    def stage_path(self, dataset: DatasetId) -> str:
+        """Where commands put the new files of a dataset before they are promoted."""
+        return self._place("stage", dataset)
+
     def transfer_lock(self, dataset: DatasetId) -> str:
         return self._place("locks", dataset)
 
@@ -180,6 +194,10 @@ class Root:
     def cached(self) -> list[DatasetId]:
         """Datasets with a stat cache."""
         return self._placed("index")
+
+    def acted(self) -> list[DatasetId]:
+        """Datasets that commands have changed; their stages may hold what a crash left."""
+        return self._placed("stage")
 
     def _placed(self, kind: str) -> list[DatasetId]:
         try:
@@ -223,6 +241,38 @@ class Root:
             raise ConfigError(f"{path}: {exc}", hint=_CONFIG_HINT) from exc
         _check_settings(path, value)
         return value
+
+    @contextlib.contextmanager
+    def changing_registry(self, *, timeout_s: float) -> Iterator[None]:
+        """Keep others from changing registry.yaml while it is read, edited and written.
+
+        Raises:
+            LockedError: another change took longer than `timeout_s`.
+        """
+        self.create_store()
+        lock = os.path.join(self.store, "locks", "@registry")  # no dataset's name begins with @
+        durable.make_folder(os.path.dirname(lock))
+        with flock.hold(lock, timeout_s=timeout_s, what="the registry"):
+            yield
+
+    def write_registry(self, data: bytes | None) -> None:
+        """Replace registry.yaml from inside the store, or remove it.
+
+        A crash leaves nothing among the datasets.
+        """
+        if data is None:
+            durable.remove(self.registry_path)
+            return
+        scratch = durable.temporary(self.store)
+        try:
+            with durable.Spool.create(scratch) as spool:
+                spool.write(data)
+                spool.sync()
+            durable.rename(scratch, self.registry_path)
+        except BaseException:
+            durable.remove(scratch)
+            raise
+        durable.sync_folder(self.path)
 
     def notes(self) -> dict[str, Any]:
         """What this root remembers of others: pinned signers, newest states seen.

@@ -53,9 +53,14 @@ def parse(data: bytes, where: str) -> dict[str, Any]:
 
 def text(namespaces: dict[str, Any]) -> bytes:
     """The canonical bytes of a registry."""
+    return dump({"namespaces": namespaces})
+
+
+def dump(value: dict[str, Any]) -> bytes:
+    """Canonical YAML: keys sorted, lists in their order."""
     import yaml
 
-    written: str = yaml.safe_dump({"namespaces": namespaces}, sort_keys=True)
+    written: str = yaml.safe_dump(value, sort_keys=True)
     return written.encode()
 
 

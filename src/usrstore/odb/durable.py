@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Literal, Self, TypeVar
 
 from usrstore.errors import DiskFullError, ReadOnlyError, StorageError
@@ -165,6 +165,24 @@ def sync_everything(path: str) -> bool:
     return True
 
 
+def sync_files(paths: Iterable[str]) -> None:
+    """Make several files durable for little more than the price of one.
+
+    All of them start their way to the disk before any is waited for, so that one commit of
+    the file system's journal serves them all.
+    """
+    with contextlib.ExitStack() as held:
+        files = []
+        for path in paths:
+            fd = _step("open", path, os.open, path, os.O_RDONLY | os.O_CLOEXEC)
+            held.callback(os.close, fd)
+            files.append((path, fd))
+        for _, fd in files:
+            _start_writeback(fd)
+        for path, fd in files:
+            _step("fsync", path, os.fsync, fd)
+
+
 def set_mode(path: str, mode: int) -> None:
     _step("chmod", path, os.chmod, path, mode)
 
@@ -200,22 +218,76 @@ def publish(source: str, path: str) -> bool:
     return made
 
 
-def replace(path: str, data: bytes, *, sync: bool = True) -> None:
-    """Atomically replace a small file of ours (a journal, a cache, a configuration)."""
+def replace(path: str, data: bytes, *, sync: bool = True, along: Collection[str] = ()) -> None:
+    """Atomically replace a small file of ours (a journal, a cache, a configuration).
+
+    Args:
+        path: the file.
+        data: its new content.
+        sync: whether it has to survive a power cut.
+        along: files that it speaks of: they are made durable before it has its name.
+    """
     folder = os.path.dirname(path)
     make_folder(folder)
     scratch = temporary(folder)
     try:
         with Spool.create(scratch) as spool:
             spool.write(data)
-            if sync:
+            if sync and not along:
                 spool.sync()
+        if along:
+            sync_files([*along, scratch])
         rename(scratch, path)
     except BaseException:
         remove(scratch)
         raise
     if sync:
         sync_folder(folder)
+
+
+def append(path: str, data: bytes, *, mode: int = 0o666) -> None:
+    """Add to the end of a file that others append to as well, or change nothing.
+
+    The caller holds the lock that keeps them out. A file that is not there is made.
+
+    Raises:
+        StorageError: it could not be written; the file is as long as it was.
+    """
+    made = not os.path.lexists(path)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    fd = _step("open", path, os.open, path, flags, mode)
+    try:
+        size = os.fstat(fd).st_size
+
+        def write() -> None:
+            view, at = memoryview(data), size
+            while view:
+                written = os.pwrite(fd, view, at)
+                view, at = view[written:], at + written
+
+        try:
+            _step("write", path, write)
+            _step("fsync", path, os.fsync, fd)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.ftruncate(fd, size)
+                if made:
+                    os.unlink(path)
+            raise
+    finally:
+        os.close(fd)
+    if made:
+        sync_folder(os.path.dirname(path))
+
+
+def truncate(path: str, size: int) -> None:
+    """Cut a file of lines to `size` bytes, durably."""
+    fd = _step("open", path, os.open, path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        _step("truncate", path, os.ftruncate, fd, size)
+        _step("fsync", path, os.fsync, fd)
+    finally:
+        os.close(fd)
 
 
 class Spool:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 from usrstore.errors import LockedError
 
-_POLL_S = 0.05
+_POLL_S = (0.001, 0.05)  # the first wait, and the longest
 
 
 @contextlib.contextmanager
@@ -67,7 +67,7 @@ def _open(path: str, *, create: bool) -> int | None:
 
 def _acquire(fd: int, path: str, timeout_s: float, what: str, *, shared: bool) -> bool:
     mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
-    deadline = time.monotonic() + timeout_s
+    deadline, pause_s = time.monotonic() + timeout_s, _POLL_S[0]
     while True:
         try:
             fcntl.flock(fd, mode)
@@ -75,7 +75,8 @@ def _acquire(fd: int, path: str, timeout_s: float, what: str, *, shared: bool) -
             if exc.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 if time.monotonic() >= deadline:
                     raise _locked(fd, path, timeout_s, what) from exc
-                time.sleep(_POLL_S)
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, _POLL_S[1])
                 continue
             if exc.errno in (errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL):
                 return False

@@ -1,17 +1,23 @@
-"""The end of a promotion, written so that it can be done again after a crash."""
+"""The end of a promotion, written so that it can be done again after a crash.
+
+What a sync promotes ends with its registry and its refs, what a command changes with its
+lines in the event log.
+"""
 
 from __future__ import annotations
 
-from usrstore.dataset import registry
+from usrstore.dataset import events, registry
 from usrstore.errors import IncompleteError, UsrError
 from usrstore.objects.ids import Kind, ManifestId, ObjectId
 from usrstore.objects.manifest import Manifest
-from usrstore.objects.names import RefName, head_ref
-from usrstore.odb import durable, reach
+from usrstore.objects.names import DatasetId, RefName, head_ref
+from usrstore.odb import reach
 from usrstore.odb.reach import Get
 from usrstore.odb.states import Act, Change
 from usrstore.root import Root, Who
 from usrstore.worktree.journal import Journal
+
+_PATIENCE_S = 30.0  # nobody keeps the registry longer than it takes to write it
 
 
 def check_registry(root: Root, manifest: Manifest, get: Get) -> bytes | None:
@@ -42,14 +48,27 @@ def check_registry(root: Root, manifest: Manifest, get: Get) -> bytes | None:
 
 def commit(root: Root, who: Who, journal: Journal) -> None:
     """Install the registry and move the refs, or neither; a second time changes nothing."""
+    if not journal.refs:
+        return
     changes = {RefName(c.name): Change(c.expected, c.new) for c in journal.refs}
-    head = changes.get(head_ref(journal.dataset))  # type: ignore[arg-type]
+    head = changes.get(head_ref(_dataset(journal)))
+    with root.changing_registry(timeout_s=_PATIENCE_S):
+        _commit(root, who, journal, changes, head)
+
+
+def _commit(
+    root: Root,
+    who: Who,
+    journal: Journal,
+    changes: dict[RefName, Change],
+    head: Change | None,
+) -> None:
     before, merged = root.registry(), None
     if head is not None and head.new is not None:
         manifest = reach.manifest(root.database.get, ManifestId(head.new))
         merged = check_registry(root, manifest, root.database.get)
         if merged is not None:
-            _install(root, merged)
+            root.write_registry(merged)
     refs = root.states.refs()
     left = {
         name: change
@@ -61,8 +80,24 @@ def commit(root: Root, who: Who, journal: Journal) -> None:
         root.states.advance(left, act)
     except Exception:
         if merged is not None:
-            _put_back(root, before)
+            root.write_registry(before)
         raise
+
+
+def append(root: Root, journal: Journal) -> None:
+    """Add the journal's lines to the event log; a second time changes nothing."""
+    if journal.lines is not None:
+        events.append_once(root.folder(_dataset(journal)), journal.lines.data, journal.lines.size)
+
+
+def take_back(root: Root, journal: Journal) -> None:
+    """Undo what `append` may have begun to write; a second time changes nothing."""
+    if journal.lines is not None:
+        events.take_back(root.folder(_dataset(journal)), journal.lines.data, journal.lines.size)
+
+
+def _dataset(journal: Journal) -> DatasetId:
+    return DatasetId(journal.dataset)
 
 
 def _has_moved(get: Get, name: RefName, now: ObjectId | None, change: Change) -> bool:
@@ -72,24 +107,3 @@ def _has_moved(get: Get, name: RefName, now: ObjectId | None, change: Change) ->
     if name.startswith("tags/") or now is None or change.new is None or now == change.expected:
         return False
     return ManifestId(change.new) in dict(reach.ancestry(get, ManifestId(now)))
-
-
-def _install(root: Root, data: bytes) -> None:
-    """Replace the registry from inside the store: a crash leaves nothing among the datasets."""
-    scratch = durable.temporary(root.store)
-    try:
-        with durable.Spool.create(scratch) as spool:
-            spool.write(data)
-            spool.sync()
-        durable.rename(scratch, root.registry_path)
-    except BaseException:
-        durable.remove(scratch)
-        raise
-    durable.sync_folder(root.path)
-
-
-def _put_back(root: Root, before: bytes | None) -> None:
-    if before is None:
-        durable.remove(root.registry_path)
-    else:
-        _install(root, before)

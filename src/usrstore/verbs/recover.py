@@ -53,6 +53,32 @@ def _clear(root: Root, only: DatasetId | None) -> None:
                     promote.clear(home)
         except LockedError:
             continue
+    _clear_acts(root, only)
+
+
+def _clear_acts(root: Root, only: DatasetId | None) -> None:
+    """Remove what was staged by commands that were cut off before they had a journal."""
+    for dataset in root.acted() if only is None else [only]:
+        stage = root.stage_path(dataset)
+        if not (os.path.isdir(stage) and os.listdir(stage)):
+            continue
+        lock = os.path.join(root.folder(dataset), locks.DATASET_LOCK)
+        try:
+            with (
+                flock.hold(root.transfer_lock(dataset), timeout_s=0),
+                flock.hold(lock, timeout_s=0, create=False),
+            ):
+                if journals.find(root.journal_path(dataset)) is None:
+                    clear_stage(stage)
+        except LockedError:
+            continue
+
+
+def clear_stage(stage: str) -> None:
+    """Empty the stage of commands; nobody else may be using it."""
+    promote.empty_trash(stage)
+    for name in os.listdir(stage):
+        durable.remove(os.path.join(stage, name))
 
 
 def _resume(
@@ -70,6 +96,8 @@ def _resume(
                 # was changed since, on top of the new state.
                 check=lambda: None,
                 commit=lambda: finishing.commit(root, who, journal),
+                append=lambda: finishing.append(root, journal),
+                take_back=lambda: finishing.take_back(root, journal),
             )
         except StorageError:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -31,6 +32,18 @@ class Op(NamedTuple):
     new: Mark | None
 
 
+class Lines(NamedTuple):
+    """Event lines that become part of the log once the folder is right.
+
+    Attributes:
+        size: of the log before, in bytes.
+        data: whole lines.
+    """
+
+    size: int
+    data: bytes
+
+
 class RefChange(NamedTuple):
     name: str
     expected: ObjectId | None
@@ -44,17 +57,18 @@ class Journal:
     Attributes:
         dataset: its id.
         undoing: whether it is being taken back.
-        tree: the root tree the folder will hold.
+        tree: the root tree the folder will hold; None where a command changed a few files.
         stage: the folder of the staged files, relative to the store.
         ops: the paths that change, in order.
         made: folders that did not exist before, deepest last.
         refs: the refs that move once the folder is right.
         actor, command, reason: for the operation log.
+        lines: what the event log grows by; it is no op, for others append to it as well.
     """
 
     dataset: str
     undoing: bool
-    tree: TreeId
+    tree: TreeId | None
     stage: str
     ops: tuple[Op, ...]
     made: tuple[str, ...]
@@ -62,6 +76,7 @@ class Journal:
     actor: str
     command: str
     reason: str
+    lines: Lines | None = None
 
     def encode(self) -> bytes:
         return seal(
@@ -76,6 +91,7 @@ class Journal:
                     self.made,
                     self.refs,
                     [self.actor, self.command, self.reason],
+                    self.lines,
                 ]
             )
         )
@@ -84,20 +100,24 @@ class Journal:
     def decode(cls, data: bytes) -> Journal:
         """Raises: DecodeError."""
         try:
-            version, dataset, undoing, tree, stage, ops, made, refs, act = codec.decode(
+            version, dataset, undoing, tree, stage, ops, made, refs, act, *lines = codec.decode(
                 unseal(data, "journal"), limit=1 << 32
             )
             if version != codec.FORMAT:
                 raise DecodeError(f"a journal of format {version}")
+            actor, command, reason = act
             return cls(
                 dataset,
                 undoing,
-                TreeId(ObjectId(tree)),
+                None if tree is None else TreeId(ObjectId(tree)),
                 stage,
                 tuple(Op(path, staged, _mark(old), _mark(new)) for path, staged, old, new in ops),
                 tuple(made),
                 tuple(RefChange(name, _oid(old), _oid(new)) for name, old, new in refs),
-                *act,
+                actor,
+                command,
+                reason,
+                Lines(*lines[0]) if lines and lines[0] is not None else None,
             )
         except DecodeError:
             raise
@@ -119,8 +139,9 @@ def _oid(value: bytes | None) -> ObjectId | None:
     return None if value is None else ObjectId(value)
 
 
-def write(path: str, journal: Journal) -> None:
-    durable.replace(path, journal.encode())
+def write(path: str, journal: Journal, *, along: Collection[str] = ()) -> None:
+    """Make a journal durable; the files `along` before it."""
+    durable.replace(path, journal.encode(), along=along)
 
 
 def find(path: str) -> Journal | None:
@@ -140,6 +161,7 @@ def find(path: str) -> Journal | None:
         ) from exc
 
 
-def remove(path: str) -> None:
+def remove(path: str, *, sync: bool = True) -> None:
     durable.remove(path)
-    durable.sync_folder(os.path.dirname(path))
+    if sync:
+        durable.sync_folder(os.path.dirname(path))

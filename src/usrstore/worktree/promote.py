@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from usrstore.errors import ChangedWhileReadError, ConflictError, StorageError
 from usrstore.odb import durable
@@ -72,8 +72,11 @@ def promote(
     journal_path: str,
     journal: Journal,
     *,
-    check: Callable[[], None],
-    commit: Callable[[], None],
+    check: Callable[[], None] = lambda: None,
+    commit: Callable[[], None] = lambda: None,
+    append: Callable[[], None] = lambda: None,
+    take_back: Callable[[], None] = lambda: None,
+    along: Collection[str] = (),
 ) -> None:
     """Take a staged state to the folder, or leave everything as it was.
 
@@ -84,6 +87,9 @@ def promote(
         journal: what to do.
         check: raises if the folder is not what it should be by now.
         commit: moves the refs; repeated after a crash, so it must not mind having been done.
+        append: adds the journal's lines to the event log; repeated likewise.
+        take_back: undoes what `append` may have begun; repeated likewise.
+        along: staged files, and folders of theirs, that are not durable yet.
 
     Raises:
         ChangedWhileReadError: a file of the folder is not what was captured.
@@ -97,8 +103,17 @@ def promote(
             hint="run `usr recover`, then the same command again",
             code="journal-pending",
         )
-    journals.write(journal_path, journal)
-    resume(folder, store, journal_path, journal, check=check, commit=commit)
+    journals.write(journal_path, journal, along=along)
+    resume(
+        folder,
+        store,
+        journal_path,
+        journal,
+        check=check,
+        commit=commit,
+        append=append,
+        take_back=take_back,
+    )
 
 
 def resume(
@@ -107,23 +122,29 @@ def resume(
     journal_path: str,
     journal: Journal,
     *,
-    check: Callable[[], None],
-    commit: Callable[[], None],
+    check: Callable[[], None] = lambda: None,
+    commit: Callable[[], None] = lambda: None,
+    append: Callable[[], None] = lambda: None,
+    take_back: Callable[[], None] = lambda: None,
 ) -> None:
     """Finish what a journal began: forwards, or backwards if that was decided."""
     stage = os.path.join(store, journal.stage)
     if not journal.undoing:
         try:
             _apply(folder, stage, journal)
+            append()
+            _sync_folders(folder, journal)
             check()
             commit()
         except Exception:
             journal = journal.turned_back()
             journals.write(journal_path, journal)
+            take_back()
             _undo(folder, stage, journal)
             _finish(store, journal_path, journal)
             raise
     else:
+        take_back()
         _undo(folder, stage, journal)
     _finish(store, journal_path, journal)
 
@@ -131,12 +152,13 @@ def resume(
 def _apply(folder: str, stage: str, journal: Journal) -> None:
     for path in journal.made:
         durable.make_folder(os.path.normpath(os.path.join(folder, path)))
-    trash = _trash(stage)
-    durable.make_folder(trash)
-    for number, op in enumerate(journal.ops):
-        if op.old is not None and not _done(stage, op, folder):
-            _set_aside(os.path.join(folder, op.path), _kept(stage, number), op)
-    durable.sync_folder(trash)
+    if any(op.old is not None for op in journal.ops):
+        trash = _trash(stage)
+        durable.make_folder(trash)
+        for number, op in enumerate(journal.ops):
+            if op.old is not None and not _done(stage, op, folder):
+                _set_aside(os.path.join(folder, op.path), _kept(stage, number), op)
+        durable.sync_folder(trash)
     for op in journal.ops:
         path = os.path.join(folder, op.path)
         if op.staged is None:
@@ -144,7 +166,6 @@ def _apply(folder: str, stage: str, journal: Journal) -> None:
         elif os.path.exists(_staged(stage, op.staged)):
             durable.rename(_staged(stage, op.staged), path)
     _drop_empty(folder, [op.path for op in journal.ops if op.staged is None])
-    _sync_folders(folder, journal.ops)
 
 
 def _done(stage: str, op: Op, folder: str) -> bool:
@@ -203,7 +224,7 @@ def _undo(folder: str, stage: str, journal: Journal) -> None:
             durable.remove(path)
     for made in reversed(journal.made):
         durable.remove_folder(os.path.normpath(os.path.join(folder, made)))
-    _sync_folders(folder, journal.ops)
+    _sync_folders(folder, journal)
 
 
 def _is_away(stage: str, number: int, op: Op, folder: str) -> bool:
@@ -226,10 +247,22 @@ def _made_parent(path: str) -> str:
 
 
 def _finish(store: str, journal_path: str, journal: Journal) -> None:
-    journals.remove(journal_path)
-    home = os.path.dirname(os.path.join(store, journal.stage))
+    # A journal that a power cut brings back finds everything done; only a removal, done once
+    # more, could meet a file that another program has made since.
+    removes = journal.undoing or any(op.staged is None for op in journal.ops)
+    journals.remove(journal_path, sync=removes or journal.tree is not None)
+    stage = os.path.join(store, journal.stage)
+    if journal.tree is None:  # the stage of commands is used again and again
+        empty_trash(stage)
+        return
+    home = os.path.dirname(stage)
     clear(home)
     durable.remove_tree(home)
+
+
+def empty_trash(stage: str) -> None:
+    """Remove the old files of a promotion that is over; the rest of its stage stays."""
+    durable.remove_tree(_trash(stage))
 
 
 def leftovers(home: str) -> list[str]:
@@ -259,10 +292,13 @@ def _drop_empty(folder: str, removed: list[str]) -> None:
         durable.remove_folder(os.path.join(folder, parent))
 
 
-def _sync_folders(folder: str, ops: Iterable[Op]) -> None:
-    parents = {folder} | {os.path.join(folder, os.path.dirname(op.path)) for op in ops}
-    parents |= {os.path.dirname(parent) for parent in parents}
-    for parent in sorted(parents):
+def _sync_folders(folder: str, journal: Journal) -> None:
+    """Make the names that a promotion changed durable."""
+    changed = {os.path.dirname(op.path) for op in journal.ops}
+    changed |= {os.path.join(path, "..") for path in journal.made}
+    gone = [op.path for op in journal.ops if op.staged is None]
+    changed |= {parent for path in gone for parent in _parents(path)}
+    for parent in sorted({os.path.normpath(os.path.join(folder, path)) for path in changed}):
         if os.path.isdir(parent):
             durable.sync_folder(parent)
 
