@@ -152,7 +152,8 @@ def resume(
 def _apply(folder: str, stage: str, journal: Journal) -> None:
     for path in journal.made:
         durable.make_folder(os.path.normpath(os.path.join(folder, path)))
-    if any(op.old is not None for op in journal.ops):
+    # The trash tells what a stage was once its journal is gone; a command's stage stays anyway.
+    if journal.tree is not None or any(op.old is not None for op in journal.ops):
         trash = _trash(stage)
         durable.make_folder(trash)
         for number, op in enumerate(journal.ops):
