@@ -54,6 +54,18 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "recover": ("upkeep", "Finish or undo what was interrupted"),
         "fsck": ("upkeep", "Check everything that is stored"),
     },
+    "Datasets": {
+        "ls": ("tables", "The datasets of this root"),
+        "info": ("tables", "Name, size and columns of a dataset"),
+        "schema": ("tables", "The columns of a dataset and their types"),
+        "cols": ("tables", "The columns of a dataset and where they come from"),
+        "describe": ("tables", "What the columns of a dataset hold"),
+        "head": ("rows", "The first rows of a dataset"),
+        "cell": ("rows", "One value, whole"),
+        "get": ("rows", "Rows by their ids"),
+        "grep": ("rows", "Rows whose sequence matches a pattern"),
+        "export": ("rows", "Rows as CSV, JSON lines or Parquet"),
+    },
     "Proof": {
         "drill": ("drill", "Run the sync-fidelity runbook on throw-away roots"),
     },

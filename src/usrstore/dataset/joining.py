@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from usrstore.dataset import keys, locate, rowgroups, winners
+from usrstore.dataset import keys, rowgroups, winners
 from usrstore.dataset.buckets import Buckets
 from usrstore.dataset.overlay import Overlay, OverlayFile
 from usrstore.dataset.winners import PLACE
@@ -83,6 +83,8 @@ def spill(folder: str, found: Overlay, names: Sequence[str], *, scratch: str, ru
         scratch: an empty folder.
         run: base rows in a run.
     """
+    from usrstore.dataset import locate  # loads DuckDB, which a small read does without
+
     files = _files(found, names)
     schema = row_schema(found, names)
     buckets = Buckets(scratch, schema, run, _HOLD_BYTES)

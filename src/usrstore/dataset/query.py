@@ -85,6 +85,10 @@ class View:
             )
         return list(dict.fromkeys(names))
 
+    def project(self, names: Sequence[str]) -> Any:
+        """The schema of these columns."""
+        return pa.schema([self.schema.field(name) for name in names])
+
     def check(self) -> None:
         """Raises: ChangedWhileReadError if the files are no longer those of this view."""
         if stamps_of(self.folder) != self.stamps:
@@ -173,6 +177,39 @@ class View:
             found += [start + place for place in hits.to_pylist()]
         return found
 
+    def grep(
+        self, pattern: str, columns: Sequence[str], *, limit: int, deleted: bool = False
+    ) -> Iterator[Any]:
+        """The first rows whose sequence matches, whatever its case.
+
+        Args:
+            pattern: of RE2: a regular expression without references and look-around.
+            columns: which to show.
+            limit: how many rows at most.
+            deleted: whether deleted rows count.
+
+        Raises:
+            InvalidInputError: not such a pattern.
+        """
+        left = limit
+        for start, batch in self.scan(["sequence"]):
+            try:
+                hits = pc.match_substring_regex(batch.column(0), pattern, ignore_case=True)
+            except pa.ArrowInvalid as exc:
+                raise InvalidInputError(
+                    f"{pattern!r} is no regular expression: {exc}", code="pattern"
+                ) from exc
+            places = [start + at for at in pc.indices_nonzero(hits).to_pylist()]
+            while places and left > 0:
+                step = max(left, 64)
+                for found in self.take(places[:step], columns, deleted=deleted):
+                    shown = found.slice(0, left)
+                    left -= len(shown)
+                    yield shown
+                places = places[step:]
+            if left <= 0:
+                return
+
 
 class _Plan:
     """Which files and columns a read of some columns needs, and how its rows are shown."""
@@ -225,7 +262,7 @@ class _Plan:
     def show(self, base: Any, settled: dict[str, Any]) -> Iterator[Any]:
         """Base rows and what the overlays have for them, as batches of the chosen columns."""
         columns = [self._column(base, settled, name) for name in self._columns]
-        schema = pa.schema([self._view.schema.field(name) for name in self._columns])
+        schema = self._view.project(self._columns)
         shown = pa.table(columns, schema=schema) if columns else rowgroups.bare(len(base))
         if self._masked:
             mask = self._column(base, settled, MASK).cast(pa.bool_())
