@@ -50,6 +50,16 @@ def find_root() -> Root:
         at = above
 
 
+def find_root_or_none() -> Root | None:
+    """The local root if there is one: a remote can be looked at from anywhere."""
+    try:
+        return find_root()
+    except NotFoundError as exc:
+        if exc.code != "no-root":
+            raise
+        return None
+
+
 def config_folder() -> str:
     base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
     return os.path.join(base, "usr")

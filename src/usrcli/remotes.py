@@ -1,29 +1,18 @@
-"""remotes list, show, add, remove, doctor."""
+"""remotes list, show, add, remove, doctor; what else belongs to the group is in logins and wizard."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from typing import Any
 
 import click
 
-from usrcli import links
-from usrcli.context import find_root, make_who, print_json, remotes_path
-from usrstore.errors import NotFoundError
+from usrcli import links, logins, wizard
+from usrcli.context import find_root_or_none, make_who, print_json, remotes_path
 from usrstore.remote import profiles
-from usrstore.root import Root
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-
-
-def _root() -> Root | None:
-    """The local root if there is one: a remote can be looked at from anywhere."""
-    try:
-        return find_root()
-    except NotFoundError as exc:
-        if exc.code != "no-root":
-            raise
-        return None
 
 
 @click.group(short_help="List, add, remove and examine remotes")
@@ -35,7 +24,7 @@ def remotes() -> None:
 @json_option
 def list_remotes(as_json: bool) -> int:
     """Every remote and where it is."""
-    path = remotes_path(_root())
+    path = remotes_path(find_root_or_none())
     known = profiles.load(path)
     if as_json:
         print_json([_data(profile) for profile in known.values()])
@@ -57,7 +46,7 @@ def _data(profile: profiles.Profile) -> dict[str, Any]:
 @json_option
 def show(name: str, as_json: bool) -> int:
     """One remote, with every setting."""
-    path = remotes_path(_root())
+    path = remotes_path(find_root_or_none())
     profile = profiles.find(path, name)
     if as_json:
         print_json(_data(profile))
@@ -90,7 +79,7 @@ def show(name: str, as_json: bool) -> int:
 @json_option
 def add(name: str, kind: str, overwrite: bool, as_json: bool, **values: Any) -> int:
     """Write a remote down; nothing is contacted."""
-    path = remotes_path(_root())
+    path = remotes_path(find_root_or_none())
     values["ssh_options"] = list(values["ssh_options"])
     profile = profiles.parse(name, {"type": kind, **values}, path)
     profiles.add(path, profile, overwrite=overwrite)
@@ -107,7 +96,7 @@ def add(name: str, kind: str, overwrite: bool, as_json: bool, **values: Any) -> 
 @json_option
 def remove(name: str, as_json: bool) -> int:
     """Forget a remote; nothing at the remote changes."""
-    path = remotes_path(_root())
+    path = remotes_path(find_root_or_none())
     profiles.remove(path, name)
     if as_json:
         print_json({"removed": name, "path": path})
@@ -126,9 +115,9 @@ def doctor(name: str, check_base_dir: bool, as_json: bool) -> int:
     from usrstore.verbs.doctor import healthy
 
     del check_base_dir  # it is always looked at
-    root = _root()
+    root = find_root_or_none()
     profile = links.find_profile(root, name)
-    checks = verb(root, make_who(root), profile, lambda: links.connect(profile))
+    checks = verb(root, make_who(root), profile, lambda: links.connect(profile), os.environ)
     well = healthy(checks)
     if as_json:
         print_json({"remote": name, "healthy": well, "checks": [c._asdict() for c in checks]})
@@ -143,3 +132,7 @@ def doctor(name: str, check_base_dir: bool, as_json: bool) -> int:
             click.echo(f"{'':<17} → {check.remedy}")
     click.echo(f"{name}: {'a push would work' if well else 'a push would fail'}")
     return 0 if well else 1
+
+
+for command in (logins.status, logins.warm_auth, wizard.wizard, wizard.set_remote):
+    remotes.add_command(command)

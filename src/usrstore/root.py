@@ -71,8 +71,9 @@ class Root:
         self.path = os.path.abspath(path)
         self.store = os.path.join(self.path, STORE_FOLDER)
         if not os.path.isdir(self.path):
+            found = f"{self.path} is no folder" if os.path.exists(self.path) else ""
             raise NotFoundError(
-                f"there is no root folder {self.path}", hint="check --root, or USR_ROOT"
+                found or f"there is no root folder {self.path}", hint="check --root, or USR_ROOT"
             )
 
     @property
@@ -238,7 +239,7 @@ class Root:
             with open(path, "rb") as file:
                 value = tomllib.load(file)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-            raise ConfigError(f"{path}: {exc}", hint=_CONFIG_HINT) from exc
+            raise ConfigError(f"{path}: {exc}; nothing was changed", hint=_CONFIG_HINT) from exc
         _check_settings(path, value)
         return value
 

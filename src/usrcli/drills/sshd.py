@@ -97,6 +97,7 @@ def _server_config(folder: str, port: int, user: str, extra: Sequence[str]) -> l
         f"HostKey {folder}/host",
         f"AuthorizedKeysFile {folder}/authorized",
         f"AllowUsers {user}",
+        *extra,  # of two lines that set one thing, sshd believes the first
         "PidFile none",
         "StrictModes no",
         "UsePAM no",
@@ -104,7 +105,6 @@ def _server_config(folder: str, port: int, user: str, extra: Sequence[str]) -> l
         "KbdInteractiveAuthentication no",
         "PermitRootLogin prohibit-password",
         "MaxStartups 100",
-        *extra,
     ]
 
 

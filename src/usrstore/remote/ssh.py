@@ -9,9 +9,10 @@ import shlex
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from usrstore.errors import ConnectionLostError, RemoteError
+from usrstore.remote import symptoms
 from usrstore.remote.client import WirePeer
 from usrstore.remote.messages import printable
 from usrstore.remote.profiles import Profile
@@ -25,18 +26,35 @@ _STDERR_BYTES = 8192
 _PIPE_BYTES = 1 << 20
 
 
-def ssh_arguments(profile: Profile, environment: Mapping[str, str]) -> list[str]:
-    """The ssh command up to and including the host; USR_SSH_COMMAND names another program."""
+def ssh_arguments(
+    profile: Profile,
+    environment: Mapping[str, str],
+    *extra: str,
+    batch_mode: bool | None = None,
+) -> list[str]:
+    """The ssh command up to and including the host; USR_SSH_COMMAND names another program.
+
+    Args:
+        profile: the remote.
+        environment: where USR_SSH_COMMAND and the key's path are looked up.
+        extra: further options, before the user's own.
+        batch_mode: whether ssh may ask a person; None: as the profile says.
+    """
     program = shlex.split(environment.get("USR_SSH_COMMAND") or "ssh")
     arguments = [*program, "-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}"]
     arguments += ["-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=8"]
-    if profile.batch_mode:
+    if profile.batch_mode if batch_mode is None else batch_mode:
         arguments += ["-o", "BatchMode=yes"]
     if profile.port is not None:
         arguments += ["-p", str(profile.port)]
-    if profile.ssh_key_env and environment.get(profile.ssh_key_env):
-        arguments += ["-i", environment[profile.ssh_key_env]]
-    return [*arguments, *profile.ssh_options, "-T", profile.target]
+    if key := key_path(profile, environment):
+        arguments += ["-i", key]
+    return [*arguments, *extra, *profile.ssh_options, "-T", profile.target]
+
+
+def key_path(profile: Profile, environment: Mapping[str, str]) -> str | None:
+    """The key that `ssh_key_env` names, if its variable is set."""
+    return environment.get(profile.ssh_key_env) or None if profile.ssh_key_env else None
 
 
 def serve_command(profile: Profile, *extra: str) -> str:
@@ -55,14 +73,34 @@ def connect(profile: Profile, environment: Mapping[str, str]) -> WirePeer:
     """
     arguments = [*ssh_arguments(profile, environment), serve_command(profile)]
     patience = _HELLO_TIMEOUT_S if profile.batch_mode else _LOGIN_TIMEOUT_S
-    return open_process(arguments, f"remote {profile.name}", patience_s=patience)
+
+    def advise(said: Sequence[str]) -> tuple[str, str | None]:
+        symptom, line = symptoms.find(said)
+        if symptom is None:
+            return line, None
+        told = f"{line} ({symptom.meaning})" if symptom.meaning else line
+        return told, symptoms.remedy(symptom, profile, key_path(profile, environment))
+
+    return open_process(arguments, f"remote {profile.name}", patience_s=patience, advise=advise)
+
+
+Advise = Callable[[Sequence[str]], tuple[str, str | None]]
+"""From what was said on stderr to the line that tells most, and what mends it."""
+
+
+def _last_line(said: Sequence[str]) -> tuple[str, str | None]:
+    return (said[-1] if said else ""), None
 
 
 def open_process(
-    arguments: list[str], where: str, *, patience_s: float = _HELLO_TIMEOUT_S
+    arguments: list[str],
+    where: str,
+    *,
+    patience_s: float = _HELLO_TIMEOUT_S,
+    advise: Advise = _last_line,
 ) -> WirePeer:
     """A peer behind a process that runs `usr serve --stdio` one way or another."""
-    link = _Process(arguments, where)
+    link = _Process(arguments, where, advise)
     try:
         link.find_magic(patience_s)
     except BaseException:
@@ -76,8 +114,9 @@ def open_process(
 class _Process:
     """The child, its pipes, and the end of what it wrote to stderr."""
 
-    def __init__(self, arguments: list[str], where: str) -> None:
+    def __init__(self, arguments: list[str], where: str, advise: Advise) -> None:
         self._where = where
+        self._advise = advise
         try:
             # Its stdin is ours alone: the caller's is never eaten.
             self._child = subprocess.Popen(
@@ -110,14 +149,17 @@ class _Process:
 
     def reason(self) -> str:
         """Why the other end went away, as far as it can be known."""
+        return self._explain()[0]
+
+    def _explain(self) -> tuple[str, str | None]:
+        """Why the other end went away, and what mends it, as far as either can be known."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(timeout=5)
         self._drain.join(timeout=1)
         said = printable(self._tail.decode(errors="replace")).strip().splitlines()
         status = self._child.returncode
-        if said:
-            return said[-1]
-        return f"exit status {status}" if status is not None else "no more data"
+        told, remedy = self._advise(said)
+        return told or (f"exit status {status}" if status is not None else "no more data"), remedy
 
     def find_magic(self, patience_s: float) -> None:
         """Skip what login shells print before the hello.
@@ -137,7 +179,7 @@ class _Process:
                     raise RemoteError(
                         f"{self._where} did not answer within {patience_s:g} s; "
                         "nothing was changed",
-                        hint="try `usr remotes doctor`",
+                        hint=f"usr remotes doctor --remote {self._name}",
                         code="remote-silent",
                     )
                 byte = os.read(descriptor, 1)
@@ -145,28 +187,32 @@ class _Process:
                     raise self._no_hello(seen)
                 seen = (seen + byte)[-_NOISE_BYTES:]
 
+    @property
+    def _name(self) -> str:
+        return self._where.removeprefix("remote ")
+
     def _no_hello(self, seen: bytes) -> RemoteError:
-        reason = self.reason()
+        reason, remedy = self._explain()
         status = self._child.returncode
-        name = self._where.removeprefix("remote ")
+        look = f"usr remotes doctor --remote {self._name}"
         if status == 255:
             return ConnectionLostError(
                 f"ssh could not reach {self._where}: {reason}; nothing was changed",
-                hint=f"usr remotes doctor --remote {name}",
+                hint=f"{remedy}   (all checks: {look})" if remedy else look,
                 code="ssh-failed",
             )
         if status in (126, 127):
             return RemoteError(
                 f"{self._where} has no `usr` to answer: {reason}; nothing was changed",
                 hint="install usrstore there, or name its path with `usr_command` in the "
-                "remote's settings",
+                f"remote's settings; `{look}` looks for it",
                 code="remote-without-usr",
             )
         shown = printable(seen[-200:].decode(errors="replace")).strip()
         return RemoteError(
             f"{self._where} did not speak the usr protocol (exit status {status}): "
-            f"{reason or shown}; nothing was changed",
-            hint=f"usr remotes doctor --remote {name}",
+            f"{reason if self._tail else shown or reason}; nothing was changed",
+            hint=remedy or look,
             code="remote-no-hello",
         )
 

@@ -48,12 +48,20 @@ def signers_path(root: Root) -> str:
 
 
 def allowed_signers(root: Root) -> AllowedSigners:
-    """Raises: ConfigError, naming the line."""
+    """Raises: ConfigError, naming the file and the line."""
+    path = signers_path(root)
     try:
-        with open(signers_path(root), encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file:
             return AllowedSigners.parse(file.read())
     except FileNotFoundError:
         return AllowedSigners.parse("")
+    except ConfigError as exc:
+        line = exc.message.partition(": ")[0].removeprefix("allowed signers, ")
+        raise ConfigError(
+            f"{exc.message}; nothing was changed",
+            hint=f"mend {line} of {path} ({exc.hint})",
+            code=exc.code,
+        ) from exc
 
 
 def add_signer(root: Root, name: str, key: PublicKey) -> None:

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
 
-from usrstore.errors import RemoteError, UsrError
+from usrstore.errors import UsrError
 from usrstore.remote.peer import Peer, Probe
 from usrstore.remote.profiles import Profile
 from usrstore.root import TOOL, Root, Who
 from usrstore.verbs import believing
+from usrstore.verbs.diagnosis import Check, key_checks, multiplex_checks, on, unreached
 
 _SKEW_US = 120_000_000
 _LOW_BYTES = 1 << 30
 _LOW_INODES = 10_000
 
 
-class Check(NamedTuple):
-    """One precondition. `ok` None marks a warning: a push would work all the same."""
-
-    name: str
-    ok: bool | None
-    detail: str
-    remedy: str = ""
-
-
 def doctor(
-    root: Root | None, who: Who, profile: Profile, connect: Callable[[], Peer]
+    root: Root | None,
+    who: Who,
+    profile: Profile,
+    connect: Callable[[], Peer],
+    environment: Mapping[str, str],
 ) -> list[Check]:
     """Look at everything a push to a remote needs, in order; later checks need earlier ones.
 
@@ -36,50 +32,30 @@ def doctor(
         who: whose key signs.
         profile: the remote.
         connect: reaches it.
+        environment: for the key that the profile names, and USR_SSH_COMMAND.
     """
     checks = [Check("profile", True, f"{profile.name} is {profile.place}")]
     checks += _local(root, who)
-    if profile.type == "ssh" and shutil.which("ssh") is None:
-        return [*checks, Check("ssh", False, "there is no ssh on PATH", "install openssh-client")]
+    if profile.type == "ssh":
+        program = shlex.split(environment.get("USR_SSH_COMMAND") or "ssh")[0]
+        if shutil.which(program) is None:
+            detail = f"there is no {program} on PATH"
+            return [*checks, Check("ssh", False, detail, "install openssh-client")]
+        checks += key_checks(profile, environment)
+        checks += multiplex_checks(profile, environment)
     try:
         peer = connect()
     except UsrError as exc:
-        return [*checks, _unreached(profile, exc)]
+        return [*checks, unreached(profile, exc, environment)]
     try:
         if profile.type == "ssh":
             checks.append(Check("ssh", True, f"{profile.target} answers"))
         checks += _remote(profile, peer.probe(), who)
     except UsrError as exc:
-        checks.append(_unreached(profile, exc))
+        checks.append(unreached(profile, exc, environment))
     finally:
         peer.close()
     return checks
-
-
-def _unreached(profile: Profile, exc: UsrError) -> Check:
-    """The check that a failed connection belongs to."""
-    if exc.code == "ssh-failed":
-        text = exc.message
-        remedy = f"ssh {profile.target} true"
-        if "Permission denied" in text:
-            remedy = f"ssh-copy-id {profile.target}   (or ssh-add the key)"
-        elif "Host key verification failed" in text:
-            remedy = f"ssh {profile.target} true   (and accept the host key once you know it)"
-        elif "Could not resolve" in text:
-            remedy = f"check the host name: usr remotes show {profile.name}"
-        return Check("ssh", False, text, remedy)
-    if exc.code == "remote-without-usr":
-        return Check("usr", False, exc.message, f"ssh {profile.target} 'pip install usrstore'")
-    if exc.code == "protocol-version":
-        return Check("usr", False, exc.message, f"ssh {profile.target} 'pip install -U usrstore'")
-    if exc.code == "not-found":
-        remedy = f"mkdir -p {profile.base_dir}"
-        if profile.type == "ssh":
-            remedy = f"ssh {profile.target} {remedy!r}"
-        return Check("base_dir", False, exc.message, remedy)
-    if isinstance(exc, RemoteError):
-        return Check("usr", False, exc.message, exc.hint or "")
-    return Check("remote", False, exc.message, exc.hint or "")
 
 
 def _local(root: Root | None, who: Who) -> list[Check]:
@@ -129,9 +105,6 @@ def _local(root: Root | None, who: Who) -> list[Check]:
 
 
 def _remote(profile: Profile, probe: Probe, who: Who) -> list[Check]:
-    def on(command: str) -> str:
-        return f"ssh {profile.target} {command!r}" if profile.type == "ssh" else command
-
     base = probe.base_dir
     same = probe.tool == TOOL
     checks = [
@@ -139,14 +112,16 @@ def _remote(profile: Profile, probe: Probe, who: Who) -> list[Check]:
             "usr",
             True if same else None,
             probe.tool if same else f"{probe.tool} there, {TOOL} here",
-            "" if same else "install the same version at both ends",
+            "" if same else on(profile, f"pip install usrstore=={TOOL.rpartition(' ')[2]}"),
         ),
         Check("base_dir", True, base),
         Check(
             "writable",
             probe.writable,
             base if probe.writable else f"{base} may only be read: diff and pull work",
-            "" if probe.writable else on(f"chmod u+w {base}"),
+            ""
+            if probe.writable
+            else on(profile, f"chmod u+w {base}") + "   (or ask whoever serves it --read-only)",
         ),
     ]
     if probe.writable:
