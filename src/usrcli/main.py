@@ -65,6 +65,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "get": ("rows", "Rows by their ids"),
         "grep": ("rows", "Rows whose sequence matches a pattern"),
         "export": ("rows", "Rows as CSV, JSON lines or Parquet"),
+        "attach": ("overlays", "Add columns from a file, as one more part of an overlay"),
     },
     "Proof": {
         "drill": ("drill", "Run the sync-fidelity runbook on throw-away roots"),

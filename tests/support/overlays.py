@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from usrstore.dataset import overlay
+from support.pairs import Place
+from support.people import Clock, make_who
+from usrstore.dataset import overlay, registry
 
 MOMENT = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
 NOON_US = int(MOMENT.timestamp()) * 1_000_000
@@ -146,3 +149,52 @@ def compacted(layers: list[Layer]) -> dict[str, dict]:
                 into = found.setdefault(at, dict.fromkeys(names))
                 into.update({n: row[n] for n in layer.types if row.get(n) is not None})
     return found
+
+
+NAMESPACES = {
+    "infer": {"infer__score": "float64", "infer__vector": "list<float32>", "infer__n": "int32"},
+    "annot": {"annot__label": "string", "annot__ok": "bool"},
+}
+SEQUENCES = ["ACGT", "TTGA", "GGCC", "acgt", "CATG"]
+
+
+def write_registry(root, declared=None) -> None:
+    """registry.yaml with these namespaces, {namespace: {column: type}}."""
+    found = dict(registry.EMPTY["namespaces"])
+    for name, columns in (NAMESPACES if declared is None else declared).items():
+        rows = [{"name": column, "type": kind} for column, kind in columns.items()]
+        found[name] = {"owner": "test", "description": "", "columns": rows}
+    (Path(root) / "registry.yaml").write_bytes(registry.text(found))
+
+
+def make_place(path, sequences=SEQUENCES, declared=None) -> Place:
+    """A root with a registry and one dataset of these sequences."""
+    place = Place(Path(path), make_who(clock=Clock()))
+    place.path.mkdir(parents=True, exist_ok=True)
+    write_registry(place.path, declared)
+    write_base(place.folder, [row(sequence) for sequence in sequences])
+    return place
+
+
+def read_layers(folder, namespace) -> list[Layer]:
+    """The overlay files of a namespace as they lie there, oldest first."""
+    found = overlay.load(str(folder), [namespace]).get(namespace)
+    layers = []
+    for file in found.files if found else ():
+        table = pq.read_table(Path(folder) / file.path)
+        layers.append(
+            Layer(
+                namespace,
+                file.created_us or None,
+                None if found.compact else Path(file.path).name,
+                table.to_pylist(),
+                {name: table.schema.field(name).type for name in file.columns},
+                file.key,
+            )
+        )
+    return layers
+
+
+def events_of(folder) -> list[dict]:
+    path = Path(folder) / ".events.log"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

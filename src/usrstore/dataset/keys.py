@@ -40,7 +40,7 @@ def of_base(folder: str, key: str) -> Any:
 
     Raises:
         OverlayError: a key by sequence needs one bio_type and sequences that are unique;
-            `sequence_ci` needs the alphabet dna_4; an id must be unique, too.
+            `sequence_ci` needs the alphabet dna_4, too.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -62,7 +62,7 @@ def of_base(folder: str, key: str) -> Any:
         if key == "sequence_ci" and alphabets not in ([], ["dna_4"]):
             raise _no_key(key, f"it is for the alphabet dna_4 only, not {_some(alphabets)}")
     keys = normalize(table.column(source(key)), key)
-    if twice := repeated(keys):
+    if key != "id" and (twice := repeated(keys)):
         raise _no_key(key, f"rows of records.parquet share a key ({_some(twice)})")
     return keys
 
@@ -85,7 +85,7 @@ def repeated(keys: Any, *, limit: int = 5) -> list[str]:
 def _no_key(key: str, why: str) -> OverlayError:
     return OverlayError(
         f"overlays cannot be keyed by {key} here: {why}; nothing was changed",
-        hint="use --key id" if key != "id" else "run `usr maintenance dedupe`, then try again",
+        hint="use --key id",
         code="overlay-key-unfit",
     )
 

@@ -38,8 +38,9 @@ META_CREATED_AT = "usr:overlay_created_at"
 META_REGISTRY = "usr:registry_hash"
 META_CONTRACT = "usr:namespace_contract_hash"
 
-_NAMESPACE = re.compile(r"[a-z][a-z0-9_]*\Z")
+_NAMESPACE = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 _PART = re.compile(r"part-[^/]*\.parquet\Z")
+_STAMP = re.compile(r"/part-([0-9]{8})T([0-9]{6})([0-9]{6})Z-[^/]*\Z")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -304,6 +305,23 @@ def part_name(created_us: int, token: str) -> str:
 
 def part_path(namespace: str, created_us: int, token: str) -> str:
     return f"{DERIVED_FOLDER}/{namespace}/{part_name(created_us, token)}"
+
+
+def next_moment(paths: Iterable[str], now_us: int) -> int:
+    """When a new part was made: now, but after all parts that are there, whatever their clocks.
+
+    Args:
+        paths: the parts that are there.
+        now_us: UTC microseconds since 1970.
+    """
+    stamps = (_STAMP.search(path) for path in paths)
+    known = [_stamp_us(found) for found in stamps if found]
+    return max([now_us, *(moment + 1 for moment in known)])
+
+
+def _stamp_us(found: re.Match[str]) -> int:
+    date, time, micros = found.groups()
+    return parse_moment(f"{date}T{time}.{micros}Z")
 
 
 def compact_path(namespace: str) -> str:

@@ -55,7 +55,7 @@ _STRAY = {
     name: re.compile(f"[^{letters}{letters.lower()}]") for name, (_, letters) in ALPHABETS.items()
 }
 _SHOWN = 20
-_VALUE_LETTERS = 40
+_VALUE_LETTERS = 60  # an id fits
 
 
 def normalize(sequence: str) -> str:
