@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,8 @@ from usrcli.render.progress import reporter
 from usrcli.render.text import human_bytes, moment, plural
 
 if TYPE_CHECKING:
+    from usrstore.objects.progress import Emit
+    from usrstore.root import Root, Who
     from usrstore.verbs.findings import FsckResult
 
 
@@ -53,6 +56,14 @@ def _duration(_ctx: Any, _param: Any, value: str | None) -> float | None:
     metavar="TIME",
     help="As --deep for so long (10m, 2h), beginning with what was checked longest ago.",
 )
+@click.option("--repair", is_flag=True, help="Mend what can be mended, then check as --deep.")
+@click.option(
+    "--from",
+    "remotes",
+    multiple=True,
+    metavar="REMOTE",
+    help="With --repair: a remote that may have what is lost; may be given again.",
+)
 @click.option(
     "--progress",
     type=click.Choice(["auto", "json", "none"]),
@@ -60,17 +71,34 @@ def _duration(_ctx: Any, _param: Any, value: str | None) -> float | None:
     help="How progress is shown.",
 )
 @json_option
-def fsck(deep: bool, max_duration: float | None, progress: str, as_json: bool) -> int:
+def fsck(
+    deep: bool,
+    max_duration: float | None,
+    repair: bool,
+    remotes: tuple[str, ...],
+    progress: str,
+    as_json: bool,
+) -> int:
     """Check packs, states, all that they reach, and what lies beside. Exit 1 on findings.
 
-    Nightly runs of `usr fsck --max-duration 10m` cover a store of any size in turn.
+    Nightly runs of `usr fsck --max-duration 10m` cover a store of any size in turn. A repair
+    takes lost objects from other packs, from the working folders and from remotes, and moves
+    what is damaged to .usr/damaged once all that is whole of it is saved; it removes nothing.
     """
-    from usrstore.verbs.fsck import fsck as verb
+    from usrstore.verbs.fsck import fsck as check
 
+    if repair and max_duration is not None:
+        raise click.UsageError("--repair takes the time it takes: leave --max-duration out")
+    if remotes and not repair:
+        raise click.UsageError("--from goes with --repair")
     root = find_root()
+    who = make_who(root)
     line = reporter(progress)
     try:
-        result = verb(root, make_who(root), deep=deep, max_duration_s=max_duration, emit=line)
+        if repair:
+            result = _repair(root, who, remotes, line)
+        else:
+            result = check(root, who, deep=deep, max_duration_s=max_duration, emit=line)
     finally:
         line.done()
     if as_json:
@@ -80,6 +108,15 @@ def fsck(deep: bool, max_duration: float | None, progress: str, as_json: bool) -
     return 1 if result.findings else 0
 
 
+def _repair(root: Root, who: Who, remotes: tuple[str, ...], emit: Emit) -> FsckResult:
+    from usrcli.links import connect, find_profile
+    from usrstore.verbs.repair import repair as verb
+
+    profiles = [find_profile(root, name) for name in remotes]
+    reach = [(profile.name, functools.partial(connect, profile)) for profile in profiles]
+    return verb(root, who, remotes=reach, emit=emit)
+
+
 def _as_json(result: FsckResult) -> dict[str, Any]:
     checked = result.checked
     return {
@@ -87,6 +124,7 @@ def _as_json(result: FsckResult) -> dict[str, Any]:
         "manifests": result.manifests,
         "states": result.states,
         "findings": [finding._asdict() for finding in result.findings],
+        "repaired": result.repaired,
         "checked": None
         if checked is None
         else {
@@ -102,6 +140,8 @@ def _as_json(result: FsckResult) -> dict[str, Any]:
 
 
 def _print(result: FsckResult) -> None:
+    for text in result.repaired or ():
+        click.echo(f"repaired: {text}")
     for finding in result.findings:
         click.echo(f"{finding.code}: {finding.where}: {finding.message}")
         for text in finding.affects:

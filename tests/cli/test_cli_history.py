@@ -459,7 +459,8 @@ def test_fsck_of_a_sound_store_and_of_none(story):
     said = story.usr("fsck", "--deep").ok()
     assert re.fullmatch(r"checked \d+ objects, 3 manifests, 3 states: all is well\n", said.out)
     data = story.usr("--root", story.there, "fsck", "--json").ok().data
-    assert data == {"objects": 0, "manifests": 0, "states": 0, "findings": [], "checked": None}
+    assert data == {"objects": 0, "manifests": 0, "states": 0, "findings": [], "checked": None,
+                    "repaired": None}  # fmt: skip
 
 
 def test_fsck_finds_damage_and_says_what_to_do(story):

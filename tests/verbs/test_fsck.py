@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 
 import pytest
 
 from support import datasets
+from support.damage import flip, pack_of, remember
 from support.datasets import DATASET
 from usrstore.objects.ids import Kind
 from usrstore.verbs.fsck import fsck
@@ -25,40 +25,12 @@ def place(make_pair):
     return place
 
 
-def remember(place):
-    """Let the stat cache know the files: none of them changed within this clock tick."""
-    time.sleep(0.03)
-    place.site().capture(record=True)
-
-
 def check(place, **options):
     return fsck(place.root, place.who, **options)
 
 
 def codes(result):
     return sorted(finding.code for finding in result.findings)
-
-
-def data_packs(place):
-    found = {pack.pack: pack for pack in place.root.database.packs() if pack.holds_data}
-    return [(place.path / ".usr" / "packs" / f"{name}.pack", pack) for name, pack in found.items()]
-
-
-def pack_of(place, path, oid=None):
-    """The pack file that holds the first chunk of a file of a state."""
-    from usrstore.odb import reach
-
-    get = place.root.database.get
-    entry = reach.listing(get, place.manifest(oid).tree)[path]
-    chunk, _ = next(iter(reach.chunks(get, entry)))
-    found = place.root.database.find(chunk)
-    return place.path / ".usr" / "packs" / f"{found.pack.pack}.pack", found.row
-
-
-def flip(path, offset):
-    data = bytearray(path.read_bytes())
-    data[offset] ^= 1
-    path.write_bytes(data)
 
 
 def test_a_sound_store_has_no_findings(place):

@@ -77,6 +77,17 @@ def decode(
         raise DecodeError(f"not a msgpack value: {exc}") from exc
 
 
+def span(data: bytes | memoryview) -> int:
+    """How many bytes the value takes that `data` begins with; 0 if it begins with none."""
+    try:
+        scanner = msgpack.Unpacker(max_buffer_size=len(data))
+        scanner.feed(data)
+        scanner.skip()
+        return int(scanner.tell())
+    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException):
+        return 0
+
+
 class _Counter:
     """Lets a bounded number of lists and maps pass."""
 

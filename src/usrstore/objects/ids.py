@@ -107,12 +107,15 @@ def wrong_chunks(data: memoryview, spans: Iterable[tuple[bytes, int, int]]) -> l
 
 
 class ContentHasher:
-    """The content hash of a file that is seen piece by piece."""
+    """The content hash of a file that is seen piece by piece; or another kind's id."""
 
     __slots__ = ("_state",)
 
-    def __init__(self, *, threads: int = 1) -> None:
-        self._state = blake3(max_threads=threads)
+    def __init__(self, *, threads: int = 1, kind: Kind = Kind.CHUNK) -> None:
+        if kind is Kind.CHUNK:
+            self._state = blake3(max_threads=threads)
+        else:
+            self._state = blake3(max_threads=threads, derive_key_context=_CONTEXT[kind])
 
     def update(self, piece: bytes | bytearray | memoryview) -> None:
         self._state.update(piece)

@@ -19,6 +19,7 @@ _LEVEL = 1
 _PROBE_BYTES = 4096
 _MIN_BYTES = 256
 _PAYS = 0.95
+_FRAME = b"\x28\xb5\x2f\xfd"  # what every Zstandard frame begins with
 _local = threading.local()
 
 
@@ -62,6 +63,27 @@ def expand(encoding: int, stored: bytes | memoryview, size: int) -> bytes | memo
     if len(data) != size:
         raise DecodeError(f"a compressed chunk of {len(data)} bytes, not {size}")
     return data
+
+
+def frame(data: bytes | memoryview, most: int) -> tuple[bytes, int] | None:
+    """The compressed object that `data` begins with, and how many bytes of `data` it takes.
+
+    None if it begins with none, or with one of more than `most` bytes.
+    """
+    if bytes(data[:4]) != _FRAME:
+        return None
+    import zstandard
+
+    try:
+        size = zstandard.frame_content_size(data)
+        if not 0 < size <= most:
+            return None
+        one = zstandard.ZstdDecompressor().decompressobj()
+        plain: bytes = one.decompress(bytes(data))
+    except zstandard.ZstdError:
+        return None
+    whole = one.eof and len(plain) == size
+    return (plain, len(data) - len(one.unused_data)) if whole else None
 
 
 def _compressor() -> ZstdCompressor:

@@ -229,6 +229,11 @@ class Overlay:
             raise IntegrityError(f"object {oid.short} is not a {kind.word}")
         return found[1]
 
+    def find_new(self, oid: ObjectId) -> bytes | None:
+        """An object that is not the store's yet; None for any other."""
+        found = self._new.get(oid)
+        return found[1] if found is not None else None
+
     def has(self, oid: ObjectId) -> bool:
         return oid in self._new or self.database.has(oid)
 

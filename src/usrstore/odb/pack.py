@@ -82,6 +82,20 @@ class PackWriter:
         stored = self._spool.read_at(row.offset, row.stored)
         return compress.expand(row.encoding, stored, row.size)
 
+    @property
+    def path(self) -> str:
+        """The scratch file."""
+        return self._spool.path
+
+    def seal(self) -> tuple[PackId, bytes]:
+        """Write the end and sync; the scratch file is then a whole pack without its name."""
+        pack, index = packindex.encode(self._rows.items())
+        offset = self._spool.size
+        self._spool.write(index + packindex.encode_trailer(offset, len(self._rows), pack))
+        self._spool.sync()
+        self._spool.close()
+        return pack, index
+
     def finish(self, backend: Backend) -> tuple[PackId, bytes]:
         """Publish the pack; gives its name and index.
 
@@ -89,11 +103,7 @@ class PackWriter:
             StorageError: it could not be written; `abandon` removes what there is of it.
             IntegrityError: a damaged file has its name.
         """
-        pack, index = packindex.encode(self._rows.items())
-        offset = self._spool.size
-        self._spool.write(index + packindex.encode_trailer(offset, len(self._rows), pack))
-        self._spool.sync()
-        self._spool.close()
+        pack, index = self.seal()
         from pathlib import Path  # dear at start-up, and who only reads needs none
 
         if not backend.create(pack_key(pack), Path(self._spool.path)):

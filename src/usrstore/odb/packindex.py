@@ -24,6 +24,7 @@ TRAILER = struct.Struct(">QI4x32s8s")
 _ENTRY = ID_BYTES + _ROW.size
 _STEP = 64
 _OFTEN = 32
+ROW_BYTES = ID_BYTES + _ROW.size
 MAX_OBJECTS = 1 << 18  # so that an index, itself an object elsewhere, stays below 16 MiB
 
 

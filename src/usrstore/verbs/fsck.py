@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from usrstore.errors import ConfigError
 from usrstore.objects.ids import ObjectId, PackId
 from usrstore.objects.manifest import Manifest, Signed
-from usrstore.objects.names import RefName
+from usrstore.objects.names import DatasetId, RefName
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.odb import chain
 from usrstore.odb.pack import pack_key
@@ -85,6 +85,19 @@ class Links:
                 self.newest = link.state.refs
             for name, oid in link.state.refs.items():
                 self.older.setdefault(oid, name)
+
+    @property
+    def datasets(self) -> set[DatasetId]:
+        """Every dataset that some state names a ref of."""
+        return {
+            DatasetId(name.split("/", skip)[skip])
+            for name in {*self.older.values(), *self.newest}
+            for skip in [_BEFORE_DATASET.get(name.partition("/")[0], 0)]
+            if skip
+        }
+
+
+_BEFORE_DATASET = {"heads": 1, "remotes": 2}
 
 
 def reached(root: Root, links: Links) -> Closure:
