@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from support import buckets
 from support.pairs import Pair
 
 
@@ -39,3 +40,22 @@ def make_pair(home):
         return Pair.make(home / f"pair-{len(made)}", files=files, **options)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def moto_server(memory_home):
+    """A real S3 server over HTTP."""
+    with buckets.moto(memory_home) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ceph_server():
+    """Another one, of another make: the gateway of a Ceph cluster. CI has its programs."""
+    missing = buckets.ceph_missing()
+    if missing and not os.environ.get("USR_REQUIRE_CEPH"):
+        pytest.skip(f"not installed: {', '.join(missing)} (Debian: radosgw ceph-mon ceph-osd)")
+    home = tempfile.mkdtemp(prefix="usr-ceph-")
+    with buckets.ceph(home) as server:
+        yield server
+    shutil.rmtree(home)

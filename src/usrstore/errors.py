@@ -192,3 +192,9 @@ class DiskFullError(StorageError):
 
 class ReadOnlyError(StorageError):
     code = "read-only"
+
+
+class BucketError(RemoteError, StorageError):
+    """A remote that is nothing but storage: a link and a disk in one, and it fails as either."""
+
+    code = "bucket"

@@ -55,9 +55,36 @@ class Memory:
         return sorted(self.backend._values)
 
 
-@pytest.fixture(params=[Folder, Memory])
+class Bucket:
+    """A bucket of a real server, and a way around our client: another's."""
+
+    def __init__(self, server):
+        self.backend = server.backend()
+        self.server, self.prefix = server, self.backend.address.prefix
+        self.client = server.client()
+
+    def write(self, key, data):
+        self.client.put_object(Bucket=self.server.bucket, Key=f"{self.prefix}/{key}", Body=data)
+
+    def read(self, key):
+        found = self.client.get_object(Bucket=self.server.bucket, Key=f"{self.prefix}/{key}")
+        return found["Body"].read()
+
+    def keys(self):
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.server.bucket, Prefix=f"{self.prefix}/"
+        )
+        found = [row["Key"] for page in pages for row in page.get("Contents", ())]
+        return sorted(key.removeprefix(f"{self.prefix}/") for key in found)
+
+
+@pytest.fixture(
+    params=["folder", "memory", "moto", pytest.param("ceph", marks=pytest.mark.slow)],
+)
 def place(request, home):
-    return request.param(home)
+    if request.param in ("moto", "ceph"):
+        return Bucket(request.getfixturevalue(f"{request.param}_server"))
+    return {"folder": Folder, "memory": Memory}[request.param](home)
 
 
 @pytest.fixture
