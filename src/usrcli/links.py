@@ -18,14 +18,27 @@ def find_profile(root: Root | None, name: str) -> Profile:
     return profiles.find(remotes_path(root), name)
 
 
-def connect(profile: Profile) -> Peer:
-    """Raises: RemoteError, or what opening the other root raises."""
+def connect(profile: Profile, root: Root | None = None) -> Peer:
+    """A peer at a remote.
+
+    Args:
+        profile: where it is.
+        root: ours; what goes into a bucket is made ready in its store.
+
+    Raises:
+        RemoteError, or what opening the other root raises.
+    """
     if profile.type == "folder":
         from usrstore.verbs import believing
         from usrstore.verbs.host import Host
 
         there = Root(os.path.expanduser(profile.base_dir))
         return Host(there, make_who(there), trust=believing.mode_of(there, None))
+    if profile.type == "bucket":
+        from usrcli import credentials
+        from usrstore.verbs import bucket
+
+        return bucket.connect(profile, credentials.gather(os.environ), make_who(root), root)
     from usrstore.remote import ssh
 
     return ssh.connect(profile, os.environ)
@@ -33,7 +46,7 @@ def connect(profile: Profile) -> Peer:
 
 @contextlib.contextmanager
 def peer_of(root: Root, name: str) -> Iterator[Peer]:
-    peer = connect(find_profile(root, name))
+    peer = connect(find_profile(root, name), root)
     try:
         yield peer
     finally:

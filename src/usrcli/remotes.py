@@ -62,33 +62,51 @@ def show(name: str, as_json: bool) -> int:
 @click.option(
     "--type",
     "kind",
-    type=click.Choice(["ssh", "folder"]),
+    type=click.Choice(["ssh", "folder", "bucket"]),
     default="ssh",
     show_default=True,
-    help="Another host, or another folder on this one.",
+    help="Another host, another folder on this one, or an object store.",
 )
 @click.option("--host", help="Its name, or an alias of ~/.ssh/config.")
 @click.option("--user", help="Who logs in there [ssh decides].")
-@click.option("--base-dir", required=True, help="The root at the remote.")
+@click.option("--base-dir", help="The root at the remote.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Of its sshd [ssh decides].")
 @click.option("--batch-mode/--no-batch-mode", default=True, help="ssh may not ask questions.")
 @click.option("--ssh-key-env", help="An environment variable that holds a key's path.")
 @click.option("--usr-command", default="usr", show_default=True, help="How usr is started there.")
 @click.option("--ssh-option", "ssh_options", multiple=True, help="One more argument for ssh.")
+@click.option("--url", help="Of a bucket: s3://BUCKET/PREFIX, gs://… or az://….")
+@click.option("--endpoint", help="The S3 server, as https://HOST [AWS_ENDPOINT_URL, else AWS].")
+@click.option("--region", help="Of the bucket [AWS_REGION].")
+@click.option("--check/--no-check", default=True, help="Try a bucket out first.")
 @click.option("--overwrite", is_flag=True, help="Replace a remote of this name.")
 @json_option
-def add(name: str, kind: str, overwrite: bool, as_json: bool, **values: Any) -> int:
-    """Write a remote down; nothing is contacted."""
+def add(name: str, kind: str, overwrite: bool, as_json: bool, check: bool, **values: Any) -> int:
+    """Write a remote down. No host is contacted; a bucket is tried out first.
+
+    A bucket whose server lets a key be created twice is refused: two writers there would lose
+    each other's work. Credentials come from the environment and are never written down.
+    """
     path = remotes_path(find_root_or_none())
     values["ssh_options"] = list(values["ssh_options"])
     profile = profiles.parse(name, {"type": kind, **values}, path)
+    read_only = kind == "bucket" and check and not _try_out(profile)
     profiles.add(path, profile, overwrite=overwrite)
     if as_json:
         print_json({"added": name, "path": path})
         return 0
     click.echo(f"{name} is {profile.place} ({path})")
+    if read_only:
+        click.echo("it may only be read: diff, pull and fetch work")
     click.echo(f"next: usr remotes doctor --remote {name}")
     return 0
+
+
+def _try_out(profile: profiles.Profile) -> bool:
+    from usrcli import credentials
+    from usrstore.verbs import bucket
+
+    return bucket.try_out(profile, credentials.gather(os.environ))
 
 
 @remotes.command()
@@ -117,7 +135,14 @@ def doctor(name: str, check_base_dir: bool, as_json: bool) -> int:
     del check_base_dir  # it is always looked at
     root = find_root_or_none()
     profile = links.find_profile(root, name)
-    checks = verb(root, make_who(root), profile, lambda: links.connect(profile), os.environ)
+    if profile.type == "bucket":
+        from usrcli import credentials
+        from usrstore.verbs import bucketdoctor
+
+        found = credentials.gather(os.environ)
+        checks = bucketdoctor.examine(root, make_who(root), profile, found)
+    else:
+        checks = verb(root, make_who(root), profile, lambda: links.connect(profile), os.environ)
     well = healthy(checks)
     if as_json:
         print_json({"remote": name, "healthy": well, "checks": [c._asdict() for c in checks]})

@@ -63,14 +63,19 @@ def open(root: str, actor: Who) -> Store:  # noqa: A001  the word for it
 
 @contextlib.contextmanager
 def connect(
-    profile: Profile, environment: Mapping[str, str], actor: Who | None = None
+    profile: Profile,
+    environment: Mapping[str, str],
+    actor: Who | None = None,
+    *,
+    root: str | None = None,
 ) -> Iterator[Peer]:
     """A peer at a remote, for as long as the block runs.
 
     Args:
         profile: where it is.
-        environment: for `ssh_key_env` and USR_SSH_COMMAND; pass os.environ.
-        actor: who acts at a `folder` remote, which is served in-process.
+        environment: for `ssh_key_env`, USR_SSH_COMMAND, a bucket's keys; pass os.environ.
+        actor: who acts at a `folder` or `bucket` remote, which are served in-process.
+        root: ours; a push into a bucket needs it, for packs on their way up.
 
     Raises:
         RemoteError: it cannot be reached.
@@ -79,6 +84,11 @@ def connect(
     if profile.type == "folder":
         there = Root(profile.base_dir)
         peer = Host(there, actor or who(""), trust=believing.mode_of(there, None))
+    elif profile.type == "bucket":
+        from usrstore.verbs import bucket
+
+        ours = None if root is None else Root(root)
+        peer = bucket.connect(profile, environment, actor or who(""), ours)
     else:
         peer = ssh.connect(profile, environment)
     try:

@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 
 from usrstore.errors import DecodeError, IntegrityError, ObjectNotFoundError
 from usrstore.objects.ids import Kind, ObjectId, PackId
-from usrstore.odb.backend.backend import Backend
+from usrstore.odb.backend.backend import Backend, Stat
 from usrstore.odb.pack import SMALL, Pack, PackWriter, pack_key, pack_of_key
 from usrstore.odb.packindex import MAX_OBJECTS, Row, prefix
 
@@ -37,11 +37,22 @@ class Database:
     Args:
         backend: where packs rest.
         scratch: a folder for packs that are being written; None for a store that is only read.
+        roll_bytes: how large a pack may grow before the next one is begun.
+        at_once: how many packs are opened at a time, where that means waiting for another machine.
     """
 
-    def __init__(self, backend: Backend, scratch: str | None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        scratch: str | None,
+        *,
+        roll_bytes: int = ROLL_BYTES,
+        at_once: int = 1,
+    ) -> None:
         self.backend = backend
         self.scratch = scratch
+        self.roll_bytes = roll_bytes
+        self._at_once = at_once
         self._packs: dict[PackId, Pack] = {}
         self._large: list[Pack] = []
         self._small: dict[int, Pack] = {}  # by the first bytes of an id
@@ -51,23 +62,40 @@ class Database:
     def refresh(self) -> bool:
         """Look for packs that appeared since; True if there were any."""
         self._loaded = True
-        fresh = False
+        fresh = []
         for stat in self.backend.list("packs/"):
             pack = pack_of_key(stat.key)
-            if pack is None or pack in self._packs or stat.key in self.damaged:
-                continue
-            try:
-                self._open(pack, stat.size)
-                fresh = True
-            except DecodeError as exc:
-                self.damaged[stat.key] = exc.message  # fsck reports it; others may do without
-            except ObjectNotFoundError:
-                continue  # a gc took it between listing and reading
-        return fresh
+            if pack is not None and pack not in self._packs and stat.key not in self.damaged:
+                fresh.append((pack, stat))
+        before = len(self._packs)
+        for stat, opened in self._opened(fresh):
+            if isinstance(opened, Pack):
+                self._add(opened)
+            elif isinstance(opened, DecodeError):
+                self.damaged[stat.key] = opened.message  # fsck reports it; others may do without
+            # else a gc took it between listing and reading
+        return len(self._packs) > before
 
-    def _open(self, pack: PackId, size: int) -> None:
-        opened = Pack(self.backend, pack, size)
-        self._packs[pack] = opened
+    def _opened(
+        self, fresh: list[tuple[PackId, Stat]]
+    ) -> Iterator[tuple[Stat, Pack | DecodeError | ObjectNotFoundError]]:
+        def open_one(row: tuple[PackId, Stat]) -> Pack | DecodeError | ObjectNotFoundError:
+            try:
+                return Pack(self.backend, row[0], row[1].size)
+            except (DecodeError, ObjectNotFoundError) as exc:
+                return exc
+
+        stats = [stat for _, stat in fresh]
+        if self._at_once == 1 or len(fresh) < 2:
+            yield from zip(stats, map(open_one, fresh), strict=True)
+            return
+        from usrstore.odb.workers import Workers
+
+        with Workers(self._at_once) as workers:
+            yield from zip(stats, workers.each(open_one, fresh), strict=True)
+
+    def _add(self, opened: Pack) -> None:
+        self._packs[opened.pack] = opened
         if opened.index.count > _MERGE_OBJECTS:
             self._large.append(opened)
         else:
@@ -241,9 +269,13 @@ class Overlay:
         """Make them the store's, all at once."""
         if self._new:
             with self.database.batch() as batch:
-                for oid, (kind, data) in self._new.items():
-                    batch.put(kind, oid, data)
+                self.pour(batch)
             self._new.clear()
+
+    def pour(self, batch: Batch) -> None:
+        """Add them to a batch, and keep them until it is the store's."""
+        for oid, (kind, data) in self._new.items():
+            batch.put(kind, oid, data)
 
 
 class Batch:
@@ -263,16 +295,26 @@ class Batch:
         if kind is Kind.CHUNK:
             self._data = self._data or self._writer()
             self._data.add(kind, oid, data)
-            if _full(self._data):
+            if self._full(self._data):
                 self._roll()
         else:
             self._add_meta(kind, oid, data)
         return True
 
+    def put_stored(self, oid: ObjectId, stored: bytes | memoryview, row: Row) -> bool:
+        """Add a chunk that is encoded already, and checked; True if it was new."""
+        if self._database.has(oid) or self.holds(oid):
+            return False
+        self._data = self._data or self._writer()
+        self._data.add_stored(oid, stored, row)
+        if self._full(self._data):
+            self._roll()
+        return True
+
     def _add_meta(self, kind: Kind, oid: ObjectId, data: bytes | memoryview) -> None:
         self._meta = self._meta or self._writer()
         self._meta.add(kind, oid, data)
-        if _full(self._meta):
+        if self._full(self._meta):
             self._roll()  # I3: what metadata name is there before they are
             self._roll_meta()
 
@@ -290,6 +332,9 @@ class Batch:
         if self._database.scratch is None:
             raise IntegrityError("a store that is only read cannot take objects")
         return PackWriter(self._database.scratch)
+
+    def _full(self, writer: PackWriter) -> bool:
+        return writer.size >= self._database.roll_bytes or len(writer) >= ROLL_OBJECTS
 
     def _roll(self) -> None:
         """Publish the data pack; its objects are then the store's."""
@@ -326,7 +371,3 @@ class Batch:
             for writer in (self._data, self._meta):
                 if writer:
                     writer.abandon()
-
-
-def _full(writer: PackWriter) -> bool:
-    return writer.size >= ROLL_BYTES or len(writer) >= ROLL_OBJECTS

@@ -1,4 +1,7 @@
-"""Remotes as people write them down: the YAML that they have already, with two more types."""
+"""Remotes as people write them down: the YAML that they have already, with two more types.
+
+No credential is ever in it: a bucket's come from the environment of whoever asks.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from typing import Any, Literal
 from usrstore.errors import ConfigError, RemoteNotFoundError
 from usrstore.objects.names import check_remote
 from usrstore.odb import durable
+from usrstore.odb.backend import address
+from usrstore.odb.backend.address import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,15 +21,18 @@ class Profile:
     """One remote.
 
     Attributes:
-        type: `ssh` (another host), `folder` (another root on this host or a mount).
-        base_dir: the root at the remote.
+        type: `ssh` (another host), `folder` (another root on this host or a mount), `bucket`
+            (an object store).
+        base_dir: the root at the remote; a bucket has none.
         usr_command: how `usr` is started there.
         ssh_options: further arguments for ssh, before the host.
         ssh_key_env: name of an environment variable that holds the path of a key.
+        url: of a bucket: s3://BUCKET/PREFIX, gs://… or az://….
+        endpoint, region: of an S3 server; None leaves them to the environment.
     """
 
     name: str
-    type: Literal["ssh", "folder"] = "ssh"
+    type: Literal["ssh", "folder", "bucket"] = "ssh"
     host: str | None = None
     user: str | None = None
     base_dir: str = ""
@@ -35,6 +43,9 @@ class Profile:
     port: int | None = None
     usr_command: str = "usr"
     ssh_options: tuple[str, ...] = ()
+    url: str | None = None
+    endpoint: str | None = None
+    region: str | None = None
 
     @property
     def target(self) -> str:
@@ -43,11 +54,23 @@ class Profile:
     @property
     def place(self) -> str:
         """Where it is, for people."""
+        if self.type == "bucket":
+            return str(self.address)
         return f"{self.target}:{self.base_dir}" if self.type == "ssh" else self.base_dir
+
+    @property
+    def address(self) -> Address:
+        """Of a bucket. Raises: ConfigError."""
+        return address.parse(self.url or "", endpoint=self.endpoint, region=self.region)
 
 
 _KNOWN = {field.name for field in fields(Profile)} - {"name"}
-_WORDS = {"host", "user", "base_dir", "ssh_key_env", "repo_root", "local_repo_root", "usr_command"}
+_OF_A_BUCKET = {"url", "endpoint", "region"}
+_WORDS = {
+    *("host", "user", "base_dir", "ssh_key_env", "repo_root", "local_repo_root", "usr_command"),
+    *_OF_A_BUCKET,
+}
+_NEEDED = {"ssh": ("host", "base_dir"), "folder": ("base_dir",), "bucket": ("url",)}
 
 
 def parse(name: str, body: Any, where: str) -> Profile:
@@ -78,15 +101,23 @@ def parse(name: str, body: Any, where: str) -> Profile:
     if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
         raise ConfigError(f"{at}: port must be a number from 1 to 65535")
     kind = values.get("type", "ssh")
-    if kind not in ("ssh", "folder"):
-        raise ConfigError(f"{at}: type {kind!r} is not known", hint="use ssh or folder")
-    for key in ("host", "base_dir") if kind == "ssh" else ("base_dir",):
+    if kind not in _NEEDED:
+        raise ConfigError(f"{at}: type {kind!r} is not known", hint="use ssh, folder or bucket")
+    for key in _NEEDED[kind]:
         if not values.get(key):
             raise ConfigError(f"{at}: {key} is missing")
     for key in ("host", "user"):
         if str(values.get(key, "")).startswith("-"):
             raise ConfigError(f"{at}: {key} must not start with '-'")
-    return Profile(name=name, **values)
+    profile = Profile(name=name, **values)
+    if kind == "bucket":
+        try:
+            str(profile.address)
+        except ConfigError as exc:
+            raise ConfigError(f"{at}: {exc.message}", hint=exc.hint) from exc
+    elif given := sorted(_OF_A_BUCKET & values.keys()):
+        raise ConfigError(f"{at}: {', '.join(given)} is for a bucket (type: bucket)")
+    return profile
 
 
 def load(path: str) -> dict[str, Profile]:

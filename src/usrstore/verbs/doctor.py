@@ -35,7 +35,7 @@ def doctor(
         environment: for the key that the profile names, and USR_SSH_COMMAND.
     """
     checks = [Check("profile", True, f"{profile.name} is {profile.place}")]
-    checks += _local(root, who)
+    checks += local_checks(root, who)
     if profile.type == "ssh":
         program = shlex.split(environment.get("USR_SSH_COMMAND") or "ssh")[0]
         if shutil.which(program) is None:
@@ -58,7 +58,7 @@ def doctor(
     return checks
 
 
-def _local(root: Root | None, who: Who) -> list[Check]:
+def local_checks(root: Root | None, who: Who) -> list[Check]:
     checks = []
     try:
         signer = who.signer()

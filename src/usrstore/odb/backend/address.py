@@ -54,7 +54,9 @@ def parse(url: str, *, endpoint: str | None = None, region: str | None = None) -
         )
     scheme, mark, rest = url.partition("://")
     if not mark or scheme not in _SCHEMES:
-        raise ConfigError(f"{url!r} is no bucket", hint="write s3://BUCKET/PREFIX, gs://… or az://…")
+        raise ConfigError(
+            f"{url!r} is no bucket", hint="write s3://BUCKET/PREFIX, gs://… or az://…"
+        )
     bucket, _, prefix = rest.partition("/")
     if not _BUCKET.fullmatch(bucket):
         raise ConfigError(f"{url!r}: {bucket!r} cannot be the name of a bucket")
@@ -63,7 +65,9 @@ def parse(url: str, *, endpoint: str | None = None, region: str | None = None) -
         if not _SEGMENT.fullmatch(segment) or len(prefix) > 256:
             raise ConfigError(f"{url!r}: {segment!r} cannot be a part of a prefix")
     if endpoint is not None and not _ENDPOINT.fullmatch(endpoint):
-        raise ConfigError(f"{endpoint!r} is no endpoint", hint="write https://HOST or http://HOST:PORT")
+        raise ConfigError(
+            f"{endpoint!r} is no endpoint", hint="write https://HOST or http://HOST:PORT"
+        )
     if endpoint is not None and scheme != "s3":
         raise ConfigError(f"only an s3:// bucket takes an endpoint, {url} does not")
     if region is not None and not _REGION.fullmatch(region):

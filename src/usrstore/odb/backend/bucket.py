@@ -12,7 +12,6 @@ words) never leaves here: a message names the place, the status and the server's
 from __future__ import annotations
 
 import os
-import queue
 import random
 import re
 import secrets
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from usrstore.errors import BucketError, ObjectNotFoundError, StorageError, UsrError
 from usrstore.odb.backend.address import Address
 from usrstore.odb.backend.backend import Stat, check_key, is_word
+from usrstore.odb.workers import interruptible
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -311,25 +311,6 @@ def _found(pattern: str, text: str) -> str | None:
     return match[1] if match else None
 
 
-def interruptible(call: Callable[[], T]) -> T:
-    """Wait for a call on another thread: obstore does not see a Ctrl-C, and this wait does."""
-    if threading.current_thread() is not threading.main_thread():
-        return call()
-    answers: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            answers.put((True, call()))
-        except BaseException as exc:
-            answers.put((False, exc))
-
-    threading.Thread(target=run, daemon=True).start()
-    well, answer = answers.get()
-    if not well:
-        raise answer
-    return answer  # type: ignore[no-any-return]
-
-
 def _open(address: Address, environment: Mapping[str, str], patience_s: float) -> ObjectStore:
     """Raises: StorageError, if obstore is not installed or the settings make no sense."""
     from datetime import timedelta
@@ -349,19 +330,21 @@ def _open(address: Address, environment: Mapping[str, str], patience_s: float) -
     }
     endpoint = address.endpoint
     if address.scheme == "s3":
-        endpoint = endpoint or environment.get("AWS_ENDPOINT_URL_S3") or environment.get(
-            "AWS_ENDPOINT_URL"
+        endpoint = (
+            endpoint
+            or environment.get("AWS_ENDPOINT_URL_S3")
+            or environment.get("AWS_ENDPOINT_URL")
         )
         region = address.region or config.get("aws_region") or config.get("aws_default_region")
         config["aws_region"] = region or "us-east-1"
         config.pop("aws_default_region", None)
         if endpoint:
             config["aws_endpoint"] = endpoint
-    kinds = {"s3": store.S3Store, "gs": store.GCSStore, "az": store.AzureStore}
+    kinds: dict[str, Any] = {"s3": store.S3Store, "gs": store.GCSStore, "az": store.AzureStore}
     try:
-        return kinds[address.scheme](
+        opened: ObjectStore = kinds[address.scheme](
             address.bucket,
-            config=config,  # type: ignore[arg-type]
+            config=config,
             client_options={
                 "allow_http": bool(endpoint and endpoint.startswith("http:")),
                 "connect_timeout": timedelta(seconds=min(10.0, patience_s)),
@@ -378,11 +361,13 @@ def _open(address: Address, environment: Mapping[str, str], patience_s: float) -
                 },
             },
         )
-    except Exception:
+    except Exception:  # it would say what the settings are
         failure = BucketError(
             f"{address}: its settings, or those of the environment, make no sense; "
             "nothing was changed",
             hint="check AWS_… (GOOGLE_…, AZURE_…) in the environment",
             code="bucket-denied",
         )
+    else:
+        return opened
     raise failure

@@ -1,0 +1,266 @@
+"""A store without folders as a peer: what a bucket is. A dataset there is its newest state.
+
+There is nobody at the other end, so the asker's own process answers: it checks what goes up
+as a serving end would, and whoever pulls checks all of it again. What is pushed is kept in
+packs; the head moves last, by an exclusive creation, once all that it reaches is there (I2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from usrstore.errors import (
+    ConflictError,
+    GraftError,
+    ObjectNotFoundError,
+    ProtocolError,
+    RefConflictError,
+)
+from usrstore.objects import names, recipe
+from usrstore.objects.ids import (
+    ChunkId,
+    ContentHash,
+    Kind,
+    ManifestId,
+    ObjectId,
+    RecipeId,
+    TreeId,
+)
+from usrstore.objects.manifest import Manifest
+from usrstore.objects.names import DatasetId, head_ref
+from usrstore.objects.tree import FileEntry, FolderEntry, Listing, Tree
+from usrstore.odb import exclusive, reach
+from usrstore.odb.backend.backend import Backend
+from usrstore.odb.backend.readahead import ReadAhead
+from usrstore.odb.database import Database, Overlay
+from usrstore.odb.runs import read_runs
+from usrstore.odb.states import Change, States
+from usrstore.remote.peer import (
+    Ask,
+    Compared,
+    Nodes,
+    Outcome,
+    Piece,
+    Planned,
+    Probe,
+    Proposal,
+    Seen,
+)
+from usrstore.root import TOOL, Who
+from usrstore.trust.policy import Policy
+from usrstore.verbs.depositing import Depositing
+
+ROLL_BYTES = 64 << 20
+_OPENERS = 16
+_MAX_CHAIN = 4096
+
+
+class Bare:
+    """Answers for one store; remembers one dataset between questions.
+
+    Args:
+        backend: where it is.
+        where: its name for people.
+        who: who acts.
+        policy: whom to believe of a dataset that is pushed there.
+        scratch: a folder for packs on their way up; None for a store that is only read.
+        traffic: bytes sent and received so far, and questions asked.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        where: str,
+        who: Who,
+        *,
+        policy: Callable[[DatasetId], Policy] = lambda _dataset: Policy(),
+        scratch: str | None = None,
+        traffic: Callable[[], tuple[int, int, int]] = lambda: (0, 0, 0),
+    ) -> None:
+        self.backend = backend
+        self._where = where
+        self._who = who
+        self._policy = policy
+        self._traffic = traffic
+        self._states = States(backend)
+        self._database = Database(
+            ReadAhead(backend), scratch, roll_bytes=ROLL_BYTES, at_once=_OPENERS
+        )
+        self._overlay = Overlay(self._database)
+        self._dataset: DatasetId | None = None
+        self._head: ManifestId | None = None
+        self._listing: Listing = {}
+        self._contents: dict[ContentHash, FileEntry] = {}
+        self._depositing: Depositing | None = None
+
+    def probe(self) -> Probe:
+        """Look at the place: creating twice is tried out, and every trace is removed.
+
+        Raises:
+            UnsupportedError: it does not create exclusively.
+        """
+        found = exclusive.probe_create(self.backend, self._where)
+        return Probe(
+            tool=TOOL,
+            base_dir=self._where,
+            writable=True,
+            has_store=self._states.newest() is not None,
+            exclusive_create=True,
+            flock=False,
+            free_bytes=0,
+            free_inodes=None,
+            now_us=int(found.mtime_s * 1e6) if found else 0,
+            registry=False,
+        )
+
+    # ── both directions ─────────────────────────────────────────────────────────────────
+    def compare(self, ask: Ask) -> Compared:
+        self._dataset = names.check_dataset(ask.dataset)
+        newest = self._states.newest()
+        oid = newest.refs.get(head_ref(self._dataset)) if newest else None
+        self._head = None if oid is None else ManifestId(oid)
+        self._listing, self._contents = {}, {}
+        manifest = root = None
+        if self._head is not None:
+            manifest = reach.manifest(self._get, self._head)
+            root = self._folder(manifest.tree)
+            self._listing = reach.listing(self._get, manifest.tree)
+            self._contents = {entry.content: entry for entry in self._listing.values()}
+        return Compared(
+            exists=manifest is not None,
+            has_store=newest is not None,
+            writable=True,
+            root=root,
+            rows=manifest.rows if manifest else None,
+            columns=manifest.columns if manifest else None,
+            schema=manifest.schema if manifest else None,
+            events=manifest.events if manifest else None,
+            nodes=self._tree_nodes(root, ask),
+            registry=self._registry(manifest),
+            state=Seen(newest.number, newest.oid) if newest else None,
+            seen=self._remembers(ask.seen),
+            head=self._head,
+            manifests=self._chain(ask.known),
+            now_us=self._who.now_us(),
+        )
+
+    def _get(self, kind: Kind, oid: ObjectId) -> bytes:
+        return self._overlay.get(kind, oid)
+
+    def _folder(self, oid: TreeId) -> FolderEntry:
+        found = Tree.decode(self._get(Kind.TREE, oid))
+        return FolderEntry("", oid, found.files, found.size)
+
+    def _registry(self, manifest: Manifest | None) -> bytes | None:
+        if manifest is None or manifest.registry is None:
+            return None
+        return self._get(Kind.CHUNK, manifest.registry.content)
+
+    def _tree_nodes(self, root: FolderEntry | None, ask: Ask) -> Nodes:
+        if root is None or root.tree == ask.root:
+            return {}
+        nodes: Nodes = {}
+        stack = [root.tree]
+        while stack:
+            oid = stack.pop()
+            if oid in ask.have or oid in nodes:
+                continue
+            data = self._get(Kind.TREE, oid)
+            nodes[oid] = (Kind.TREE, data)
+            stack += [e.tree for e in Tree.decode(data).entries if isinstance(e, FolderEntry)]
+        return nodes
+
+    def _remembers(self, seen: Seen | None) -> bool | None:
+        if seen is None:
+            return None
+        try:
+            return self._states.read(seen.number).oid == seen.oid
+        except ObjectNotFoundError:
+            return False
+
+    def _chain(self, known: frozenset[ManifestId]) -> dict[ManifestId, bytes]:
+        chain: dict[ManifestId, bytes] = {}
+        front = [self._head] if self._head else []
+        while front and len(chain) < _MAX_CHAIN:
+            oid = front.pop()
+            if oid not in known and oid not in chain:
+                chain[oid] = self._get(Kind.MANIFEST, oid)
+                front += reach.manifest(self._get, oid).parents
+        return chain
+
+    def _asked(self) -> DatasetId:
+        if self._dataset is None:
+            raise ProtocolError("a question before `compare`")
+        return self._dataset
+
+    # ── pull: what is there comes down ──────────────────────────────────────────────────
+    def want(
+        self, contents: Sequence[ContentHash], have: frozenset[RecipeId]
+    ) -> Iterator[tuple[RecipeId, bytes]]:
+        self._asked()
+        seen = set(have)
+        for content in contents:
+            entry = self._contents.get(content)
+            if entry is None:
+                raise ObjectNotFoundError(f"no file with content {content.short} was compared")
+            if entry.recipe is None:
+                continue
+            for oid, _ in recipe.walk(entry.recipe, entry.size, self._recipe):
+                if oid not in seen:
+                    seen.add(oid)
+                    yield oid, self._recipe(oid)
+
+    def _recipe(self, oid: RecipeId) -> bytes:
+        return self._get(Kind.RECIPE, oid)
+
+    def send(self, oids: Sequence[ChunkId]) -> Iterator[Piece]:
+        """These chunks as they lie; whoever asked hashes them."""
+        self._asked()
+        for oid, row, data in read_runs(self._database, self.backend, oids):
+            yield Piece(oid, row.encoding, row.size, data)
+
+    # ── push: ours goes up ──────────────────────────────────────────────────────────────
+    def offer(self, recipes: Sequence[RecipeId]) -> list[RecipeId]:
+        self._asked()
+        return [oid for oid in recipes if not self._database.has(oid)]
+
+    def plan(self, proposal: Proposal) -> Planned:
+        if proposal.dataset != self._asked():
+            raise GraftError(f"a push of {proposal.dataset} after a question about {self._dataset}")
+        there = reach.manifest(self._get, self._head).tree if self._head else None
+        if self._head != proposal.expected_head or there != proposal.expected_root:
+            raise self._moved()
+        exclusive.probe_create(self.backend, self._where)
+        self._depositing = Depositing(
+            self._overlay,
+            proposal,
+            self._head,
+            policy=self._policy(self._asked()),
+            where=self._where,
+        )
+        return self._depositing.plan(self._listing)
+
+    def publish(self, pieces: Iterable[Piece]) -> Outcome:
+        if self._depositing is None:
+            raise ProtocolError("a push without a plan")
+        self._depositing.take(pieces)
+        proposal = self._depositing.proposal
+        change = Change(self._head, proposal.manifest)
+        reason = " ".join(("push", *proposal.checks.policy))
+        try:
+            state = self._states.advance({head_ref(self._asked()): change}, self._who.act(reason))
+        except RefConflictError as exc:
+            raise self._moved() from exc
+        return Outcome(Seen(state.number, state.oid))
+
+    def _moved(self) -> ConflictError:
+        return RefConflictError(
+            f"{self._dataset} moved at {self._where} since it was compared; nothing was changed",
+            hint="pull first, then push again",
+        )
+
+    def traffic(self) -> tuple[int, int, int]:
+        return self._traffic()
+
+    def close(self) -> None:
+        """Nothing is held."""
