@@ -21,9 +21,9 @@ def reads(monkeypatch):
     seen = []
     whole = cut.cut_file
 
-    def cut_file(fd, size, sink=None):
+    def cut_file(fd, size, *sinks):
         seen.append(size)
-        return whole(fd, size, sink)
+        return whole(fd, size, *sinks)
 
     monkeypatch.setattr(cut, "cut_file", cut_file)
     return seen

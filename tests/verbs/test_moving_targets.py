@@ -175,10 +175,10 @@ def test_a_log_that_grows_while_it_is_read_is_captured_as_it_was(make_pair, monk
     pair = make_pair(OLD)
     whole = cut.cut_file
 
-    def cut_file(fd, size, sink=None):
+    def cut_file(fd, size, *sinks):
         if size == len(OLD[".events.log"]):
             append(pair.here, 4)
-        return whole(fd, size, sink)
+        return whole(fd, size, *sinks)
 
     monkeypatch.setattr(cut, "cut_file", cut_file)
     pair.here.commit()
@@ -190,9 +190,9 @@ def test_a_file_that_never_rests_is_an_error_that_names_it(make_pair, monkeypatc
     pair = make_pair(OLD)
     whole = cut.cut_file
 
-    def cut_file(fd, size, sink=None):
+    def cut_file(fd, size, *sinks):
         (pair.here.folder / "meta.md").write_bytes(os.urandom(20))
-        return whole(fd, size, sink)
+        return whole(fd, size, *sinks)
 
     monkeypatch.setattr(cut, "cut_file", cut_file)
     with pytest.raises(ChangedWhileReadError, match=r"meta\.md"):
@@ -204,10 +204,10 @@ def test_a_file_that_changes_once_while_it_is_read_is_read_again(make_pair, monk
     pair = make_pair(OLD)
     whole, changed = cut.cut_file, []
 
-    def cut_file(fd, size, sink=None):
+    def cut_file(fd, size, *sinks):
         if not changed:
             changed.append((pair.here.folder / "meta.md").write_bytes(b"# at the last moment\n"))
-        return whole(fd, size, sink)
+        return whole(fd, size, *sinks)
 
     monkeypatch.setattr(cut, "cut_file", cut_file)
     pair.here.commit()

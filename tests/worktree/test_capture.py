@@ -51,9 +51,9 @@ def reads(monkeypatch):
     seen = []
     whole = cut.cut_file
 
-    def cut_file(fd, size, sink=None):
+    def cut_file(fd, size, *sinks):
         seen.append(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")))
-        return whole(fd, size, sink)
+        return whole(fd, size, *sinks)
 
     monkeypatch.setattr(cut, "cut_file", cut_file)
     return seen
@@ -208,11 +208,11 @@ def test_a_file_that_cannot_be_read_is_an_error_that_names_it(folder, monkeypatc
 def test_a_link_that_takes_a_files_place_meanwhile_is_not_followed(folder, monkeypatch):
     whole, done = cut.cut_file, []
 
-    def cut_file(fd, size, sink=None):
+    def cut_file(fd, size, *sinks):
         if not done:
             done.append((folder / "meta.md").unlink())
             os.symlink("/etc/hostname", folder / "meta.md")
-        return whole(fd, size, sink)
+        return whole(fd, size, *sinks)
 
     monkeypatch.setattr(cut, "cut_file", cut_file)
     with pytest.raises(Exception, match=r"meta\.md"):
@@ -222,10 +222,10 @@ def test_a_link_that_takes_a_files_place_meanwhile_is_not_followed(folder, monke
 def test_a_file_that_goes_away_meanwhile_is_not_in_the_capture(folder, monkeypatch):
     whole, done = cut.cut_file, []
 
-    def cut_file(fd, size, sink=None):
+    def cut_file(fd, size, *sinks):
         if not done:
             done.append((folder / "meta.md").unlink())
-        return whole(fd, size, sink)
+        return whole(fd, size, *sinks)
 
     monkeypatch.setattr(cut, "cut_file", cut_file)
     found, _ = take(folder)

@@ -23,7 +23,7 @@ from pyfastcdc import FastCDC
 from usrstore.errors import ChangedWhileReadError
 from usrstore.objects.ids import EMPTY_CONTENT
 from usrstore.objects.recipe import RULE
-from usrstore.worktree import cut
+from usrstore.worktree import cut, windows
 from usrstore.worktree.cut import Span, cut_file, spans
 from usrstore.worktree.parquet import ColumnChunk, Footer, pages, read_footer
 
@@ -70,7 +70,7 @@ PARQUET = {
 def threads(request, monkeypatch):
     """Either way of reading, whatever the size of the file."""
     monkeypatch.setattr(
-        cut, "_READ_AHEAD_BYTES", 0 if request.param == "reading ahead" else 1 << 60
+        cut, "_AHEAD_BYTES", 0 if request.param == "reading ahead" else 1 << 60
     )
 
 
@@ -203,8 +203,8 @@ def test_windows_leave_no_trace_in_the_boundaries(parts, window_bytes, ahead):
         for seed, size, random_looking in parts
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cut, "_READ_BYTES", window_bytes)
-        patch.setattr(cut, "_READ_AHEAD_BYTES", 0 if ahead else 1 << 60)
+        patch.setattr(windows, "WINDOW_BYTES", window_bytes)
+        patch.setattr(cut, "_AHEAD_BYTES", 0 if ahead else 1 << 60)
         found = cut_bytes(data)
     assert lengths(found) == by_the_rule(data)
     assert found.content == blake3(data).digest()

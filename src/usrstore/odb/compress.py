@@ -22,8 +22,11 @@ _PAYS = 0.95
 _FRAME = b"\x28\xb5\x2f\xfd"  # what every Zstandard frame begins with
 _local = threading.local()
 
+Shrunk = tuple[int, bytes | memoryview]
+"""An encoding, and the bytes in it."""
 
-def shrink(data: bytes | memoryview) -> tuple[int, bytes | memoryview]:
+
+def shrink(data: bytes | memoryview) -> Shrunk:
     """How to store `data`: RAW as it is, or ZSTD and the compressed bytes."""
     size = len(data)
     if size < _MIN_BYTES:

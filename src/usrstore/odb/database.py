@@ -13,6 +13,7 @@ from typing import NamedTuple, Self
 
 from usrstore.errors import DecodeError, IntegrityError, ObjectNotFoundError
 from usrstore.objects.ids import Kind, ObjectId, PackId
+from usrstore.odb import compress
 from usrstore.odb.backend.backend import Backend, Stat
 from usrstore.odb.pack import SMALL, Pack, PackWriter, pack_key, pack_of_key
 from usrstore.odb.packindex import MAX_OBJECTS, Row, prefix
@@ -286,15 +287,27 @@ class Batch:
         self._data: PackWriter | None = None
         self._meta: PackWriter | None = None
         self._indexes: list[tuple[PackId, bytes]] = []
+        self._shrunk: dict[ObjectId, compress.Shrunk | None] = {}
         self.bytes_stored = 0
+
+    def prepare(self, oid: ObjectId, data: memoryview) -> None:
+        """Compress a chunk that will be put in a moment. Any thread may, beside the one that puts.
+
+        A chunk takes longer to compress than to cut, hash and write, so this is worth sharing out.
+        """
+        if not (self.holds(oid) or self._database.has(oid)):
+            shrunk = compress.shrink(data)
+            self._shrunk[oid] = shrunk if shrunk[1] is not data else None  # it is not ours to keep
 
     def put(self, kind: Kind, oid: ObjectId, data: bytes | memoryview) -> bool:
         """Add an object unless the store has it; True if it was new."""
-        if self._database.has(oid) or self.holds(oid):
+        prepared = oid in self._shrunk
+        shrunk = self._shrunk.pop(oid, None) or ((compress.RAW, data) if prepared else None)
+        if self.holds(oid) or self._database.has(oid):
             return False
         if kind is Kind.CHUNK:
             self._data = self._data or self._writer()
-            self._data.add(kind, oid, data)
+            self._data.add(kind, oid, data, shrunk)
             if self._full(self._data):
                 self._roll()
         else:

@@ -330,9 +330,9 @@ class Spool:
         _step("write", self.path, call)
         self.size = max(self.size, offset + len(data))
         self._pending += len(data)
-        if self._pending >= _WRITEBACK_BYTES:
+        if self._pending >= _WRITEBACK_BYTES and offset + len(data) == self.size:
+            _start_writeback(self._fd, self.size - self._pending, self._pending)
             self._pending = 0
-            _start_writeback(self._fd)
 
     def copy_from(self, source_fd: int, source_offset: int, offset: int, size: int) -> None:
         """Copy a range of another file to `offset`, inside the kernel where it can.
@@ -368,10 +368,11 @@ class Spool:
         self.close()
 
 
-def _start_writeback(fd: int) -> None:
-    # POSIX_FADV_DONTNEED starts write-back of dirty pages without waiting for it.
+def _start_writeback(fd: int, offset: int, size: int) -> None:
+    # POSIX_FADV_DONTNEED starts write-back of dirty pages without waiting for it. Of a range
+    # that was written just now it drops none: they are on their way.
     if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.posix_fadvise(fd, max(0, offset), size, os.POSIX_FADV_DONTNEED)
 
 
 def _copy_range(source: int, start: int, target: int, offset: int, size: int) -> None:

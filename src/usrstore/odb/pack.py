@@ -15,7 +15,6 @@ from usrstore.errors import (
     IntegrityError,
     InvalidInputError,
     ObjectNotFoundError,
-    StorageError,
 )
 from usrstore.objects import codec
 from usrstore.objects.ids import Kind, ObjectId, PackId, hash_object
@@ -65,10 +64,16 @@ class PackWriter:
     def size(self) -> int:
         return self._spool.size
 
-    def add(self, kind: Kind, oid: ObjectId, data: bytes | memoryview) -> None:
-        """Store an object; a second time costs nothing."""
+    def add(
+        self,
+        kind: Kind,
+        oid: ObjectId,
+        data: bytes | memoryview,
+        shrunk: compress.Shrunk | None = None,
+    ) -> None:
+        """Store an object, which may have been compressed before; a second time costs nothing."""
         if oid not in self._rows:
-            encoding, stored = compress.shrink(data)
+            encoding, stored = shrunk or compress.shrink(data)
             self.add_stored(oid, stored, Row(0, len(stored), len(data), kind, encoding))
 
     def add_stored(self, oid: ObjectId, stored: bytes | memoryview, row: Row) -> None:

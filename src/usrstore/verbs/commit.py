@@ -66,7 +66,7 @@ def commit(
         def keep(oid: ChunkId, data: memoryview) -> None:
             batch.put(Kind.CHUNK, oid, data)
 
-        found = site.capture(record=False, wait=True, sink=keep, emit=emit)
+        found = site.capture(record=False, wait=True, sink=keep, prepare=batch.prepare, emit=emit)
         _keep_rest(site, found, batch, emit)
     if aside and before is not None and site.manifest(before).tree == found.tree:
         oid = before
@@ -87,7 +87,8 @@ def commit(
 def _keep_rest(site: Site, found: Capture, batch: Batch, emit: Emit) -> None:
     """Chunks of files that needed no reading but are in no pack yet (light states)."""
     with FolderSource(site.folder) as source:
-        for path, entry in found.listing.items():
+        for path in found.listing.keys() - found.taken:
+            entry = found.listing[path]
             chunks = list(reach.chunks(site.overlay.get, entry))
             lacking = [
                 oid for oid, _ in chunks if not (site.root.database.has(oid) or batch.holds(oid))

@@ -79,6 +79,7 @@ class Site:
         trusting: bool = True,
         wait: bool | None = None,
         sink: Sink | None = None,
+        prepare: Sink | None = None,
         emit: Emit = silent,
     ) -> Capture:
         """Capture the folder.
@@ -90,6 +91,7 @@ class Site:
             wait: whether to keep writers out meanwhile; a look, which does not, notices what
                 changes under it. By default, whoever records waits.
             sink: takes the chunks of the files that had to be read.
+            prepare: may be shown a chunk before `sink` takes it, on any thread.
             emit: progress.
 
         Raises:
@@ -100,7 +102,9 @@ class Site:
         with contextlib.ExitStack() as held:
             if record if wait is None else wait:
                 held.enter_context(locks.reading(self.folder, timeout_s=self.lock_timeout_s))
-            found = capturing.capture(self.folder, cache, self.overlay.put, sink=sink, emit=emit)
+            found = capturing.capture(
+                self.folder, cache, self.overlay.put, sink=sink, prepare=prepare, emit=emit
+            )
         if record and path is not None and self.root.writable and found.read:
             self.overlay.flush()  # the cache names recipes; they must be there
             self.save_cache(found)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from usrstore.errors import ChangedWhileReadError, StorageError
 from usrstore.objects import recipe, tree
@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 Put = Callable[[Kind, ObjectId, bytes], object]
 Sink = Callable[[ChunkId, memoryview], None]
 _ROUNDS = 4
+
+
+class _Take(NamedTuple):
+    """Who takes what a read brings."""
+
+    put: Put
+    sink: Sink | None
+    prepare: Sink | None
 
 
 class Capture:
@@ -95,6 +103,7 @@ def capture(
     put: Put,
     *,
     sink: Sink | None = None,
+    prepare: Sink | None = None,
     emit: Emit = silent,
 ) -> Capture:
     """Capture `folder`; recipe nodes of the files that were read go to `put`, children first.
@@ -106,6 +115,7 @@ def capture(
         cache: what is known from before; it is not changed.
         put: takes recipe nodes.
         sink: takes the chunks of the files that had to be read.
+        prepare: may be shown a chunk before `sink` takes it, on any thread.
         emit: progress.
 
     Raises:
@@ -116,7 +126,8 @@ def capture(
     if cache.root is not None and _same(shelves, cache.shelves):
         files, size = scanning.count(shelves)
         return Capture(FolderEntry("", TreeId(cache.root), files, size), cache)
-    return _capture_changed(folder, scanning.stamps(shelves), cache, put, sink, emit)
+    take = _Take(put, sink, prepare)
+    return _capture_changed(folder, scanning.stamps(shelves), cache, take, emit)
 
 
 def _same(found: Shelves, known: Shelves) -> bool:
@@ -128,8 +139,7 @@ def _capture_changed(
     folder: str,
     files: dict[str, Stamp],
     cache: StatCache,
-    put: Put,
-    sink: Sink | None,
+    take: _Take,
     emit: Emit,
 ) -> Capture:
     known: dict[str, Known] = {}
@@ -151,7 +161,7 @@ def _capture_changed(
         total, done = sum(files[path].size for path in todo), 0
         for path in todo:
             now_ns = time.time_ns()
-            result = _read(folder, path, put, sink)
+            result = _read(folder, path, take)
             if result is None:
                 continue  # it changed or went away; the next scan tells
             hit, seen = result
@@ -196,9 +206,7 @@ def _keep_log(files: dict[str, Stamp], known: dict[str, Known]) -> None:
         files[EVENTS_FILE] = then.stamp
 
 
-def _read(
-    folder: str, path: str, put: Put, sink: Sink | None
-) -> tuple[Known, tuple[Footer | None, int]] | None:
+def _read(folder: str, path: str, take: _Take) -> tuple[Known, tuple[Footer | None, int]] | None:
     """Hash one file; None if it did not hold still."""
     from usrstore.worktree import cut  # a folder that nobody touched needs none of it
 
@@ -208,8 +216,8 @@ def _read(
     def count(oid: ChunkId, data: memoryview) -> None:
         nonlocal lines
         lines += bytes(data).count(b"\n")
-        if sink is not None:
-            sink(oid, data)
+        if take.sink is not None:
+            take.sink(oid, data)
 
     try:
         fd = os.open(full, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -223,7 +231,9 @@ def _read(
     try:
         before = Stamp.of(os.fstat(fd))
         try:
-            result = cut.cut_file(fd, before.size, count if path == EVENTS_FILE else sink)
+            result = cut.cut_file(
+                fd, before.size, count if path == EVENTS_FILE else take.sink, take.prepare
+            )
         except ChangedWhileReadError:
             return None
         after = Stamp.of(os.fstat(fd))
@@ -233,7 +243,10 @@ def _read(
         raise StorageError(f"cannot read {full}: {exc.strerror}; nothing was changed") from exc
     finally:
         os.close(fd)
-    return Known(before, result.content, store_recipe(result.chunks, put)), (result.facts, lines)
+    return Known(before, result.content, store_recipe(result.chunks, take.put)), (
+        result.facts,
+        lines,
+    )
 
 
 def store_recipe(chunks: Iterable[tuple[ChunkId, int]], put: Put) -> RecipeId | None:

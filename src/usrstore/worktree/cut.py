@@ -12,15 +12,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from usrstore.errors import ChangedWhileReadError
-from usrstore.objects.ids import ChunkId, ContentHash, ContentHasher, Kind, hash_object
+from usrstore.objects.ids import ChunkId, ContentHash, Kind, hash_object
 from usrstore.worktree.parquet import Footer, Read, pages, read_footer
+from usrstore.worktree.crew import AHEAD, in_order
+from usrstore.worktree.windows import Windows, WindowsAhead, fill
 
 if TYPE_CHECKING:
     from pyfastcdc import FastCDC
@@ -31,13 +32,11 @@ SMALL_SPAN_BYTES = 4 << 10
 WHOLE_SPAN_BYTES = 128 << 10
 MIN_CUT_BYTES, AVERAGE_CUT_BYTES, MAX_CUT_BYTES = 16 << 10, 64 << 10, 256 << 10
 
-_READ_BYTES = 512 << 10
-_CARRY_BYTES = MAX_CUT_BYTES  # the most that one read can leave for the next to finish
-_WINDOWS = 4  # being read, hashed, waiting, being cut: 3 MiB in all
-_READ_AHEAD_BYTES = 16 << 20  # below, a thread and its windows cost what they gain
+_CARRY_BYTES = MAX_CUT_BYTES  # the most that one window can leave for the next to finish
+_AHEAD_BYTES = 8 << 20  # below, threads cost what they gain
 
 Sink: TypeAlias = Callable[[ChunkId, memoryview], None]
-"""Takes each chunk in the file's order; the bytes are valid only during the call."""
+"""Takes each chunk; the bytes are valid only during the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +56,28 @@ class Span(NamedTuple):
     whole: bool
 
 
-def cut_file(fd: int, size: int, sink: Sink | None = None) -> Cut:
+class Batch(NamedTuple):
+    """What one window of a file settles: pieces of it, each a chunk without its name."""
+
+    window: memoryview
+    pieces: list[memoryview]
+
+
+Named: TypeAlias = tuple[memoryview, list[tuple[ChunkId, memoryview]]]
+
+
+def cut_file(fd: int, size: int, sink: Sink | None = None, prepare: Sink | None = None) -> Cut:
     """Cut the first `size` bytes of an open file, in one pass and bounded memory.
 
+    A large file is read, cut and hashed on several threads; one after another they do the same.
     The hashes agree with one another even if another process writes to the file meanwhile;
     whether one did is the caller's to find out.
+
+    Args:
+        fd: the file.
+        size: how much of it.
+        sink: takes each chunk, in the file's order, in the caller's own thread.
+        prepare: is shown each chunk before, in any order and on any thread.
 
     Raises:
         ChangedWhileReadError: if the file turns out to be shorter.
@@ -72,12 +88,32 @@ def cut_file(fd: int, size: int, sink: Sink | None = None) -> Cut:
     def read(offset: int, length: int) -> bytes:
         return os.pread(fd, min(length, size - offset), offset)
 
+    def name(batch: Batch) -> Named:
+        named = [(ChunkId(hash_object(Kind.CHUNK, piece)), piece) for piece in batch.pieces]
+        if prepare:
+            for oid, piece in named:
+                prepare(oid, piece)
+        return batch.window, named
+
     facts = read_footer(read, size)
-    hasher = ContentHasher()
-    window_source = _read if size < _READ_AHEAD_BYTES else _read_ahead
-    with closing(window_source(fd, size, hasher)) as windows:  # ends its thread, come what may
-        chunks = tuple(_chunks(windows, spans(read, size, facts), sink))
-    return Cut(hasher.digest(), chunks, facts)
+    chunks: list[tuple[ChunkId, int]] = []
+    with ExitStack() as threads:  # that end, come what may
+        windows = Windows(fd, size, _CARRY_BYTES)
+        if size >= _AHEAD_BYTES:
+            windows = threads.enter_context(WindowsAhead(fd, size, _CARRY_BYTES, AHEAD + 2))
+        batches = _batches(iter(windows), spans(read, size, facts))
+        # Pages are compressed already, so what is left to do for them is not worth the handing on.
+        if size >= _AHEAD_BYTES and prepare is not None and facts is None:
+            all_named: Iterator[Named] = threads.enter_context(closing(in_order(name, batches)))
+        else:
+            all_named = map(name, batches)
+        for window, named in all_named:
+            for oid, piece in named:
+                if sink:
+                    sink(oid, piece)
+                chunks.append((oid, len(piece)))
+            windows.release(window)
+    return Cut(windows.hasher.digest(), tuple(chunks), facts)
 
 
 def spans(read: Read, size: int, facts: Footer | None) -> Iterator[Span]:
@@ -114,7 +150,7 @@ def _span_ends(read: Read, facts: Footer) -> Iterator[int]:
 
 def _cut_small(fd: int, size: int, sink: Sink | None) -> Cut:
     data = memoryview(bytearray(size))
-    _fill(fd, data, 0)
+    fill(fd, data, 0)
     oid = hash_object(Kind.CHUNK, data)
     if sink:
         sink(ChunkId(oid), data.toreadonly())
@@ -123,9 +159,7 @@ def _cut_small(fd: int, size: int, sink: Sink | None) -> Cut:
     return Cut(ContentHash(oid), ((ChunkId(oid), size),), facts)
 
 
-def _chunks(
-    windows: Iterator[memoryview], plan: Iterator[Span], sink: Sink | None
-) -> Iterator[tuple[ChunkId, int]]:
+def _batches(windows: Iterator[memoryview], plan: Iterator[Span]) -> Iterator[Batch]:
     """Cut what the windows bring as the plan says; a chunk may begin in one and end in another."""
     from pyfastcdc import FastCDC  # 30 ms that a command without a large file does not pay
 
@@ -143,17 +177,16 @@ def _chunks(
         window[_CARRY_BYTES - len(carry) : _CARRY_BYTES] = carry
         data = window[_CARRY_BYTES - len(carry) :].toreadonly()
         origin = at
+        pieces: list[memoryview] = []
         while at < origin + len(data):
             for piece in _pieces(fastcdc, data[at - origin :], at, span):
-                oid = ChunkId(hash_object(Kind.CHUNK, piece))
-                if sink:
-                    sink(oid, piece)
+                pieces.append(piece)
                 at += len(piece)
-                yield oid, len(piece)
             if at < span.end:
                 break
             span = next(plan, span)
         carry = bytes(data[at - origin :])
+        yield Batch(window, pieces)
 
 
 def _pieces(fastcdc: FastCDC, data: memoryview, at: int, span: Span) -> Iterator[memoryview]:
@@ -170,66 +203,3 @@ def _pieces(fastcdc: FastCDC, data: memoryview, at: int, span: Span) -> Iterator
         # The last one may have ended for want of bytes; with more it is cut again.
         if left or complete or chunk.length == MAX_CUT_BYTES:
             yield chunk.data
-
-
-def _read(fd: int, size: int, hasher: ContentHasher) -> Generator[memoryview]:
-    """The file in windows: each holds the next bytes, behind room for what was left over."""
-    window = memoryview(bytearray(_CARRY_BYTES + min(_READ_BYTES, size)))
-    for offset in range(0, size, _READ_BYTES):
-        window = window[: _CARRY_BYTES + min(_READ_BYTES, size - offset)]
-        _fill(fd, window[_CARRY_BYTES:], offset)
-        hasher.update(window[_CARRY_BYTES:])
-        yield window
-
-
-def _read_ahead(fd: int, size: int, hasher: ContentHasher) -> Generator[memoryview]:
-    """The same windows, read and hashed by a thread while the caller cuts those before.
-
-    Reading and the content hash cost about what cutting and the chunks' hashes do, and all
-    of them release the interpreter lock, so two cores share the work evenly. Bytes are read,
-    never mapped: a mapped file that another process truncates kills the reader.
-    """
-    from queue import SimpleQueue
-    from threading import Thread
-
-    free: SimpleQueue[memoryview | None] = SimpleQueue()
-    full: SimpleQueue[memoryview | BaseException | None] = SimpleQueue()
-    for _ in range(_WINDOWS):
-        free.put(memoryview(bytearray(_CARRY_BYTES + _READ_BYTES)))
-
-    def work() -> None:
-        try:
-            for offset in range(0, size, _READ_BYTES):
-                window = free.get()
-                if window is None:
-                    return
-                window = window[: _CARRY_BYTES + min(_READ_BYTES, size - offset)]
-                _fill(fd, window[_CARRY_BYTES:], offset)
-                full.put(window)  # it is cut while it is hashed: neither changes these bytes
-                hasher.update(window[_CARRY_BYTES:])
-            full.put(None)
-        except BaseException as error:
-            full.put(error)
-
-    reader = Thread(target=work, name="usrstore-read-ahead", daemon=True)
-    reader.start()
-    try:
-        while (window := full.get()) is not None:
-            if isinstance(window, BaseException):
-                raise window
-            yield window
-            free.put(window)
-    finally:
-        free.put(None)
-        reader.join()
-
-
-def _fill(fd: int, window: memoryview, offset: int) -> None:
-    filled = 0
-    while filled < len(window):
-        count = os.preadv(fd, [window[filled:]], offset + filled)
-        if not count:
-            raise ChangedWhileReadError(
-                f"a file ended at byte {offset + filled}, before the size it had when it was listed"
-            )
-        filled += count

@@ -1,0 +1,64 @@
+"""A crew: work shared out among threads, with the results in the order in which it was given.
+
+Hashing, cutting and compressing release the interpreter's lock, so on two processors two threads
+do twice as much of it. Only so much is ever under way: memory does not grow with a file.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from queue import SimpleQueue
+from threading import Thread
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+HANDS = 2
+"""Threads of a crew, beside the one that gives the work and takes the results."""
+AHEAD = 4
+"""Pieces of work that may be under way, or done and not yet taken."""
+
+
+def in_order(work: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
+    """`map(work, items)`, with `work` on threads and at most AHEAD items ahead of the consumer.
+
+    `items` is drawn from in the caller's own thread. An error of `work` is raised where its
+    result would have come. Closing the generator ends the threads.
+    """
+    jobs: SimpleQueue[tuple[T, SimpleQueue[tuple[R | None, BaseException | None]]] | None]
+    jobs = SimpleQueue()
+
+    def run() -> None:
+        while (job := jobs.get()) is not None:
+            item, answer = job
+            try:
+                answer.put((work(item), None))
+            except BaseException as error:
+                answer.put((None, error))
+
+    def take() -> R:
+        result, error = pending.popleft().get()
+        if error is not None:
+            raise error
+        return result  # type: ignore[return-value]  # one of the two is there
+
+    pending: deque[SimpleQueue[tuple[R | None, BaseException | None]]] = deque()
+    hands = [Thread(target=run, name=f"usrstore-crew-{n}", daemon=True) for n in range(HANDS)]
+    for hand in hands:
+        hand.start()
+    try:
+        for item in items:
+            answer: SimpleQueue[tuple[R | None, BaseException | None]] = SimpleQueue()
+            jobs.put((item, answer))
+            pending.append(answer)
+            if len(pending) > AHEAD:
+                yield take()
+        while pending:
+            yield take()
+    finally:
+        for _ in hands:
+            jobs.put(None)
+        for hand in hands:
+            hand.join()
