@@ -265,6 +265,27 @@ def test_what_is_there_is_not_stored_again(store):
     assert batch.bytes_stored > 0
 
 
+def test_a_chunk_that_was_prepared_is_stored_as_one_that_was_not(store):
+    names = []
+    chunks = [chunk(n, size) for n, size in ((1, 5), (2, 9000), (1, 5), (3, 40))]
+    noise = os.urandom(9000)
+    chunks.append((hash_object(Kind.CHUNK, noise), noise))
+    for prepared in (False, True):
+        database = store.open()
+        with database.batch() as batch:
+            for oid, data in chunks:
+                seen = bytearray(data)
+                if prepared:
+                    batch.prepare(ChunkId(oid), memoryview(seen))
+                    seen[:] = bytes(len(seen))  # what was shown is not what is kept
+                batch.put(Kind.CHUNK, oid, data)
+        assert [store.open().get(Kind.CHUNK, oid) for oid, _ in chunks] == [d for _, d in chunks]
+        names.append(store.names())
+        for name in store.names():
+            os.unlink(store.packs / name)
+    assert names[0] == names[1]
+
+
 def test_a_batch_reads_what_it_was_given_and_what_was_there(store):
     store.fill(1)
     with store.open().batch() as batch:

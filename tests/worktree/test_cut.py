@@ -24,7 +24,7 @@ from usrstore.errors import ChangedWhileReadError
 from usrstore.objects.ids import EMPTY_CONTENT
 from usrstore.objects.recipe import RULE
 from usrstore.worktree import cut, windows
-from usrstore.worktree.cut import Span, cut_file, spans
+from usrstore.worktree.cut import WHOLE_FILE_BYTES, Span, cut_file, spans
 from usrstore.worktree.parquet import ColumnChunk, Footer, pages, read_footer
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "v1"
@@ -69,9 +69,7 @@ PARQUET = {
 @pytest.fixture(params=["one thread", "reading ahead"])
 def threads(request, monkeypatch):
     """Either way of reading, whatever the size of the file."""
-    monkeypatch.setattr(
-        cut, "_AHEAD_BYTES", 0 if request.param == "reading ahead" else 1 << 60
-    )
+    monkeypatch.setattr(cut, "_AHEAD_BYTES", 0 if request.param == "reading ahead" else 1 << 60)
 
 
 @pytest.fixture
@@ -81,14 +79,19 @@ def cutting(tmp_path):
     def run(data, size=None):
         path = tmp_path / "file"
         path.write_bytes(data)
-        pieces = []
+        pieces, shown = [], []
+        whole = len(data) if size is None else size
+
+        def sink(oid, piece):
+            assert whole <= WHOLE_FILE_BYTES or (oid, bytes(piece)) in shown
+            pieces.append((oid, bytes(piece)))
+
+        def prepare(oid, piece):
+            shown.append((oid, bytes(piece)))
+
         fd = os.open(path, os.O_RDONLY)
         try:
-            found = cut_file(
-                fd,
-                len(data) if size is None else size,
-                lambda oid, piece: pieces.append((oid, bytes(piece))),
-            )
+            found = cut_file(fd, whole, sink, prepare)
         finally:
             os.close(fd)
         data = data[:size]

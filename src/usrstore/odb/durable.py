@@ -368,7 +368,7 @@ class Spool:
         self.close()
 
 
-def _start_writeback(fd: int, offset: int, size: int) -> None:
+def _start_writeback(fd: int, offset: int = 0, size: int = 0) -> None:
     # POSIX_FADV_DONTNEED starts write-back of dirty pages without waiting for it. Of a range
     # that was written just now it drops none: they are on their way.
     if hasattr(os, "posix_fadvise"):

@@ -15,6 +15,7 @@ from usrstore.errors import (
     IntegrityError,
     InvalidInputError,
     ObjectNotFoundError,
+    StorageError,
 )
 from usrstore.objects import codec
 from usrstore.objects.ids import Kind, ObjectId, PackId, hash_object

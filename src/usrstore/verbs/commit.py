@@ -87,8 +87,9 @@ def commit(
 def _keep_rest(site: Site, found: Capture, batch: Batch, emit: Emit) -> None:
     """Chunks of files that needed no reading but are in no pack yet (light states)."""
     with FolderSource(site.folder) as source:
-        for path in found.listing.keys() - found.taken:
-            entry = found.listing[path]
+        for path, entry in found.listing.items():
+            if path in found.taken:
+                continue
             chunks = list(reach.chunks(site.overlay.get, entry))
             lacking = [
                 oid for oid, _ in chunks if not (site.root.database.has(oid) or batch.holds(oid))

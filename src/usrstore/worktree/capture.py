@@ -156,6 +156,7 @@ def _capture_changed(
                     todo.append(path)
                 else:
                     known[path] = hit
+                    taken.discard(path)
         if not todo:
             break
         total, done = sum(files[path].size for path in todo), 0

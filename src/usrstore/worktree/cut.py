@@ -19,8 +19,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from usrstore.objects.ids import ChunkId, ContentHash, Kind, hash_object
-from usrstore.worktree.parquet import Footer, Read, pages, read_footer
 from usrstore.worktree.crew import AHEAD, in_order
+from usrstore.worktree.parquet import Footer, Read, pages, read_footer
 from usrstore.worktree.windows import Windows, WindowsAhead, fill
 
 if TYPE_CHECKING:
