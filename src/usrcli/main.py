@@ -67,6 +67,11 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "export": ("rows", "Rows as CSV, JSON lines or Parquet"),
         "attach": ("overlays", "Add columns from a file, as one more part of an overlay"),
     },
+    "Keeping": {
+        "du": ("keeping", "Where the bytes are, and what each state costs"),
+        "gc": ("keeping", "Delete what nothing reaches and no rule keeps"),
+        "repack": ("keeping", "Merge small packs"),
+    },
     "Proof": {
         "drill": ("drill", "Run the sync-fidelity runbook on throw-away roots"),
     },

@@ -15,17 +15,24 @@ from typing import TYPE_CHECKING, Any
 from usrstore.errors import ConfigError, DatasetNotFoundError, NotFoundError
 from usrstore.objects import names
 from usrstore.objects.ids import Kind, hash_object
-from usrstore.objects.names import DatasetId
+from usrstore.objects.names import DatasetId, RefName
 from usrstore.objects.sections import PRIMARY_FILE, REGISTRY_FILE
 from usrstore.odb import durable, flock
 from usrstore.odb.backend.folder import FolderBackend
 from usrstore.odb.database import Database
-from usrstore.odb.states import Act, States
+from usrstore.odb.states import Act, Change, States
 
 if TYPE_CHECKING:
     from usrstore.trust.keys import Signer
 
-SETTINGS = {"trust": {"mode"}, "signing": {"key"}}
+SETTINGS = {
+    "trust": {"mode"},
+    "signing": {"key"},
+    "gc": {
+        *("grace", "keep-last", "keep-daily", "keep-weekly", "keep-monthly"),
+        *("keep-tagged", "keep-within", "keep-ops"),
+    },
+}
 """Every section and setting that `.usr/config` may hold."""
 _CONFIG_HINT = "mend that file, or remove it: every setting in it has a default"
 STORE_FOLDER = ".usr"
@@ -104,7 +111,13 @@ class Root:
 
     @cached_property
     def states(self) -> States:
-        return States(FolderBackend(self.store))
+        return States(FolderBackend(self.store), self._assure)
+
+    def _assure(self, changes: Mapping[RefName, Change]) -> None:
+        """I7: nothing that a ref comes to reach is on its way out."""
+        from usrstore.odb import guard  # needed where something was ever collected
+
+        guard.assure(self.database, changes)
 
     def folder(self, dataset: DatasetId) -> str:
         return os.path.join(self.path, dataset)
@@ -183,6 +196,13 @@ class Root:
 
     def transfer_lock(self, dataset: DatasetId) -> str:
         return self._place("locks", dataset)
+
+    def gc_lock(self) -> str:
+        return self._place("locks", DatasetId("@gc"))
+
+    def captured(self) -> list[DatasetId]:
+        """Datasets with a stat cache."""
+        return self._placed("index")
 
     def journaled(self) -> list[DatasetId]:
         """Datasets with a promotion that was interrupted."""

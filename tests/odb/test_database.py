@@ -16,6 +16,7 @@ from usrstore.errors import (
 )
 from usrstore.objects import recipe
 from usrstore.objects.ids import ChunkId, Kind, ObjectId, RecipeId, hash_object
+from usrstore.odb import catalogue as catalogues
 from usrstore.odb import database as databases
 from usrstore.odb import durable, packindex
 from usrstore.odb import pack as packs
@@ -82,7 +83,7 @@ def test_objects_of_many_packs_are_one_set(store):
 
 @pytest.mark.parametrize("merge", [0, 3, 4096])
 def test_packs_answer_alike_whether_they_are_merged_or_searched(store, monkeypatch, merge):
-    monkeypatch.setattr(databases, "_MERGE_OBJECTS", merge)
+    monkeypatch.setattr(catalogues, "_MERGE_OBJECTS", merge)
     with store.open().batch() as batch:
         for number in range(50):
             put(batch, number)
@@ -96,8 +97,9 @@ def test_packs_answer_alike_whether_they_are_merged_or_searched(store, monkeypat
 @pytest.mark.parametrize("few", [0, 10_000], ids=["at once", "one by one"])
 @pytest.mark.parametrize("merge", [0, 4096])
 def test_a_question_about_many_ids_is_answered_as_about_each(store, monkeypatch, merge, few):
-    monkeypatch.setattr(databases, "_MERGE_OBJECTS", merge)
-    monkeypatch.setattr(databases, "_FEW", few)
+    monkeypatch.setattr(catalogues, "_MERGE_OBJECTS", merge)
+    monkeypatch.setattr(databases, "FEW", few)
+    monkeypatch.setattr(catalogues, "FEW", few)
     for start in range(0, 300, 60):
         fill_in_one(store, range(start, start + 60))
     database = store.open()
@@ -140,7 +142,7 @@ def test_a_pack_that_a_collection_took_is_done_without(store):
 @pytest.mark.spec("F-41")
 def test_a_large_pack_with_a_damaged_index_is_passed_over_once_it_is_asked(store, monkeypatch):
     monkeypatch.setattr(packs, "SMALL", 0)
-    monkeypatch.setattr(databases, "_MERGE_OBJECTS", 0)
+    monkeypatch.setattr(catalogues, "_MERGE_OBJECTS", 0)
     (first,) = store.fill(1)
     store.fill(2)
     path = store.packs / first

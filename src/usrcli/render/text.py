@@ -21,6 +21,14 @@ def human_seconds(seconds: float) -> str:
     return f"{minutes} min {rest} s"
 
 
+def human_duration(seconds: float) -> str:
+    """A time of grace or retention, in its largest whole unit."""
+    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= size and seconds % size == 0:
+            return plural(int(seconds // size), unit)
+    return f"{seconds:g} s"
+
+
 def moment(time_us: int) -> str:
     """Local time with its offset, to the second."""
     return dt.datetime.fromtimestamp(time_us / 1e6).astimezone().isoformat(" ", "seconds")

@@ -8,31 +8,22 @@ the state that reaches them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator
-from typing import NamedTuple, Self
+from collections.abc import Iterable
+from typing import Self
 
-from usrstore.errors import DecodeError, IntegrityError, ObjectNotFoundError
+from usrstore.errors import IntegrityError, ObjectNotFoundError
 from usrstore.objects.ids import Kind, ObjectId, PackId
 from usrstore.odb import compress
-from usrstore.odb.backend.backend import Backend, Stat
-from usrstore.odb.pack import SMALL, Pack, PackWriter, pack_key, pack_of_key
-from usrstore.odb.packindex import MAX_OBJECTS, Row, prefix
+from usrstore.odb.backend.backend import Backend
+from usrstore.odb.catalogue import FEW, Catalogue
+from usrstore.odb.pack import Pack, PackWriter, checked
+from usrstore.odb.packindex import MAX_OBJECTS, Row
 
 ROLL_BYTES = 256 << 20
 ROLL_OBJECTS = MAX_OBJECTS
-# Small packs share one table of how their ids begin: a store that syncs daily has hundreds of
-# them, and one look answers faster than a search in each.
-_MERGE_OBJECTS = SMALL
-_FEW = 256  # ids; fewer are looked up one by one
-_SEARCH = 64  # a search costs as much as reading so many ids
 
 
-class Found(NamedTuple):
-    pack: Pack
-    row: Row
-
-
-class Database:
+class Database(Catalogue):
     """Objects by id.
 
     Args:
@@ -50,110 +41,17 @@ class Database:
         roll_bytes: int = ROLL_BYTES,
         at_once: int = 1,
     ) -> None:
-        self.backend = backend
+        super().__init__(backend, at_once)
         self.scratch = scratch
         self.roll_bytes = roll_bytes
-        self._at_once = at_once
-        self._packs: dict[PackId, Pack] = {}
-        self._large: list[Pack] = []
-        self._small: dict[int, Pack] = {}  # by the first bytes of an id
-        self._loaded = False
-        self.damaged: dict[str, str] = {}
-
-    def refresh(self) -> bool:
-        """Look for packs that appeared since; True if there were any."""
-        self._loaded = True
-        fresh = []
-        for stat in self.backend.list("packs/"):
-            pack = pack_of_key(stat.key)
-            if pack is not None and pack not in self._packs and stat.key not in self.damaged:
-                fresh.append((pack, stat))
-        before = len(self._packs)
-        for stat, opened in self._opened(fresh):
-            if isinstance(opened, Pack):
-                self._add(opened)
-            elif isinstance(opened, DecodeError):
-                self.damaged[stat.key] = opened.message  # fsck reports it; others may do without
-            # else a gc took it between listing and reading
-        return len(self._packs) > before
-
-    def _opened(
-        self, fresh: list[tuple[PackId, Stat]]
-    ) -> Iterator[tuple[Stat, Pack | DecodeError | ObjectNotFoundError]]:
-        def open_one(row: tuple[PackId, Stat]) -> Pack | DecodeError | ObjectNotFoundError:
-            try:
-                return Pack(self.backend, row[0], row[1].size)
-            except (DecodeError, ObjectNotFoundError) as exc:
-                return exc
-
-        stats = [stat for _, stat in fresh]
-        if self._at_once == 1 or len(fresh) < 2:
-            yield from zip(stats, map(open_one, fresh), strict=True)
-            return
-        from usrstore.odb.workers import Workers
-
-        with Workers(self._at_once) as workers:
-            yield from zip(stats, workers.each(open_one, fresh), strict=True)
-
-    def _add(self, opened: Pack) -> None:
-        self._packs[opened.pack] = opened
-        if opened.index.count > _MERGE_OBJECTS:
-            self._large.append(opened)
-        else:
-            self._small.update(dict.fromkeys(opened.index.prefixes(), opened))
-
-    def _forget(self, pack: Pack, damage: str | None = None) -> None:
-        """Do without a pack: a gc took it, or its index is damaged."""
-        self._packs.pop(pack.pack, None)
-        self._large = [large for large in self._large if large is not pack]
-        self._small = {}
-        for small in self._packs.values():
-            if small.index.count <= _MERGE_OBJECTS:
-                self._small.update(dict.fromkeys(small.index.prefixes(), small))
-        if damage is not None:
-            self.damaged[pack_key(pack.pack)] = damage
-
-    def packs(self) -> Iterator[Pack]:
-        """Every pack, its index hashed."""
-        if not self._loaded:
-            self.refresh()
-        for pack in list(self._packs.values()):
-            try:
-                pack.index.verify()
-            except DecodeError as exc:
-                self._forget(pack, exc.message)
-            else:
-                yield pack
-
-    def has_pack(self, pack: PackId) -> bool:
-        """Whether a pack is here and could be opened."""
-        if not self._loaded:
-            self.refresh()
-        return pack in self._packs
-
-    def find(self, oid: ObjectId) -> Found | None:
-        """Where an object lies, or None."""
-        if not self._loaded:
-            self.refresh()
-        pack = self._small.get(prefix(oid))
-        if pack is not None:
-            if row := pack.index.find(oid):
-                return Found(pack, row)
-            # Two ids that begin alike: the table knows one of them.
-            for pack in self._packs.values():
-                if pack.index.count <= _MERGE_OBJECTS and (row := pack.index.find(oid)):
-                    return Found(pack, row)
-        for pack in self._large:
-            try:
-                if row := pack.index.find(oid):
-                    return Found(pack, row)
-            except DecodeError as exc:
-                self._forget(pack, exc.message)
-                return self.find(oid)
-        return None
 
     def has(self, oid: ObjectId) -> bool:
         return self.find(oid) is not None
+
+    def keeps(self, oid: ObjectId) -> bool:
+        """Whether an object lies where it will stay: what is condemned is as good as gone."""
+        found = self.find(oid)
+        return found is not None and found.pack.pack not in self.docket.condemned
 
     def get(self, kind: Kind, oid: ObjectId) -> bytes:
         """The bytes of an object.
@@ -197,34 +95,10 @@ class Database:
                     return bytes(pack.read(oid, row))
         return None
 
-    def locate(self, oids: Collection[ObjectId]) -> Iterator[tuple[ObjectId, Pack, int]]:
-        """Where many objects lie: each that is here, its pack, and its number in the index.
-
-        Sets are compared pack by pack instead of searching every pack for every id: a hundred
-        thousand ids among ten million take as long as reading the ids.
-        """
-        left = {prefix(oid): oid for oid in oids}
-        alike = [oid for oid in oids if left[prefix(oid)] != oid]  # begin as another one does
-        for pack in self.packs():
-            index = pack.index
-            if len(left) * _SEARCH < index.count:
-                begins: Collection[int] = list(left)
-            else:
-                begins = left.keys() & index.prefixes()
-            for begin in begins:
-                at = index.position(left[begin])
-                if at is not None:
-                    yield left.pop(begin), pack, at
-            for oid in alike.copy():
-                at = index.position(oid)
-                if at is not None:
-                    alike.remove(oid)
-                    yield oid, pack, at
-
     def missing(self, oids: Iterable[ObjectId]) -> list[ObjectId]:
         """Those that are not here, in their order."""
         asked = list(oids)
-        if len(asked) < _FEW:
+        if len(asked) < FEW:
             return [oid for oid in asked if not self.has(oid)]
         here = {oid for oid, _, _ in self.locate(frozenset(asked))}
         return [oid for oid in asked if oid not in here]
@@ -289,21 +163,22 @@ class Batch:
         self._indexes: list[tuple[PackId, bytes]] = []
         self._shrunk: dict[ObjectId, compress.Shrunk | None] = {}
         self.bytes_stored = 0
+        self.published: set[PackId] = set()
 
     def prepare(self, oid: ObjectId, data: memoryview) -> None:
         """Compress a chunk that will be put in a moment. Any thread may, beside the one that puts.
 
         A chunk takes longer to compress than to cut, hash and write, so this is worth sharing out.
         """
-        if not (self.holds(oid) or self._database.has(oid)):
+        if not (self.holds(oid) or self._database.keeps(oid)):
             shrunk = compress.shrink(data)
             self._shrunk[oid] = shrunk if shrunk[1] is not data else None  # it is not ours to keep
 
     def put(self, kind: Kind, oid: ObjectId, data: bytes | memoryview) -> bool:
-        """Add an object unless the store has it; True if it was new."""
+        """Add an object unless the store has it, and will; True if it was new."""
         prepared = oid in self._shrunk
         shrunk = self._shrunk.pop(oid, None) or ((compress.RAW, data) if prepared else None)
-        if self.holds(oid) or self._database.has(oid):
+        if self.holds(oid) or self._database.keeps(oid):
             return False
         if kind is Kind.CHUNK:
             self._data = self._data or self._writer()
@@ -331,6 +206,28 @@ class Batch:
             self._roll()  # I3: what metadata name is there before they are
             self._roll_meta()
 
+    def copy(self, pack: Pack, oid: ObjectId, row: Row) -> None:
+        """Add an object of another pack as it is stored there, whoever else has it.
+
+        Raises:
+            DecodeError, HashMismatchError: it is damaged.
+        """
+        if self.holds(oid):
+            return
+        stored = pack.read_stored(row)
+        checked(oid, row, stored, f"pack {pack.pack.short}")
+        if row.kind == Kind.CHUNK:
+            self._data = self._data or self._writer()
+            self._data.add_stored(oid, stored, row)
+            if _full(self._data):
+                self._roll()
+        else:
+            self._meta = self._meta or self._writer()
+            self._meta.add_stored(oid, stored, row)
+            if _full(self._meta):
+                self._roll()
+                self._roll_meta()
+
     def holds(self, oid: ObjectId) -> bool:
         return bool((self._meta and oid in self._meta) or (self._data and oid in self._data))
 
@@ -353,16 +250,21 @@ class Batch:
         """Publish the data pack; its objects are then the store's."""
         if self._data:
             self.bytes_stored += self._data.size
-            self._indexes.append(self._data.finish(self._database.backend))
+            self._indexes.append(self._finish(self._data))
             self._data = None
-            self._database.refresh()
 
     def _roll_meta(self) -> None:
         if self._meta:
             self.bytes_stored += self._meta.size
-            self._meta.finish(self._database.backend)
+            self._finish(self._meta)
             self._meta = None
-            self._database.refresh()
+
+    def _finish(self, writer: PackWriter) -> tuple[PackId, bytes]:
+        done = writer.finish(self._database.backend, self._database.docket.condemned)
+        self.published.add(done[0])
+        self._database.refresh()
+        self._database.expect(done[0])
+        return done
 
     def finish(self) -> None:
         """Publish everything, data before metadata (I3)."""

@@ -7,7 +7,7 @@ A pack is written under a temporary name, synced once, and then published whole.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from usrstore.errors import (
     DecodeError,
@@ -93,23 +93,38 @@ class PackWriter:
         """The scratch file."""
         return self._spool.path
 
-    def seal(self) -> tuple[PackId, bytes]:
-        """Write the end and sync; the scratch file is then a whole pack without its name."""
+    def seal(self, avoid: Container[PackId] = frozenset()) -> tuple[PackId, bytes]:
+        """Write the end and sync; the scratch file is then a whole pack without its name.
+
+        Args:
+            avoid: names of packs that are on their way out; who would make the very same pack
+                adds a grain of salt, an object that nobody asks for.
+        """
         pack, index = packindex.encode(self._rows.items())
+        while pack in avoid:
+            salt = os.urandom(16)
+            self.add(Kind.CHUNK, hash_object(Kind.CHUNK, salt), salt)
+            pack, index = packindex.encode(self._rows.items())
         offset = self._spool.size
         self._spool.write(index + packindex.encode_trailer(offset, len(self._rows), pack))
         self._spool.sync()
         self._spool.close()
         return pack, index
 
-    def finish(self, backend: Backend) -> tuple[PackId, bytes]:
+    def finish(
+        self, backend: Backend, avoid: Container[PackId] = frozenset()
+    ) -> tuple[PackId, bytes]:
         """Publish the pack; gives its name and index.
+
+        Args:
+            backend: where it will rest.
+            avoid: names that it must not have; see `seal`.
 
         Raises:
             StorageError: it could not be written; `abandon` removes what there is of it.
             IntegrityError: a damaged file has its name.
         """
-        pack, index = self.seal()
+        pack, index = self.seal(avoid)
         from pathlib import Path  # dear at start-up, and who only reads needs none
 
         if not backend.create(pack_key(pack), Path(self._spool.path)):

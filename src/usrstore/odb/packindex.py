@@ -128,6 +128,9 @@ class PackIndex:
     def _id(self, at: int) -> bytes:
         return bytes(self._bytes[at * ID_BYTES : (at + 1) * ID_BYTES])
 
+    def oid(self, at: int) -> ObjectId:
+        return ObjectId(self._id(at))
+
     def ids(self) -> Iterator[ObjectId]:
         for at in range(self.count):
             yield ObjectId(self._id(at))

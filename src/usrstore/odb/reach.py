@@ -44,6 +44,18 @@ def chunks(get: Get, entry: FileEntry) -> Iterator[tuple[ChunkId, int]]:
         yield ChunkId(part.oid), part.size
 
 
+def file_objects(get: Get, entry: FileEntry) -> Iterator[tuple[Kind, ObjectId]]:
+    """The recipe nodes and chunks of a file, parents first."""
+    if entry.recipe is None:
+        if entry.size:
+            yield Kind.CHUNK, ObjectId(entry.content)
+        return
+    for oid, node in recipe.walk(entry.recipe, entry.size, lambda oid: get(Kind.RECIPE, oid)):
+        yield Kind.RECIPE, oid
+        if node.height == 0:
+            yield from ((Kind.CHUNK, part.oid) for part in node.parts)
+
+
 def metadata(get: Get, oid: ManifestId) -> Iterator[tuple[Kind, ObjectId]]:
     """Every tree and recipe node of one state, parents first."""
     found = manifest(get, oid)

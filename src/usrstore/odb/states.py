@@ -8,7 +8,7 @@ log. Only this room moves a ref.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,9 +38,21 @@ class Act:
     reason: str = ""
 
 
+Assure = Callable[[Mapping[RefName, Change]], None]
+"""Asked, for every attempt, after the newest state was read and before the next is made."""
+
+
 class States:
-    def __init__(self, backend: Backend) -> None:
+    """The chain of one store.
+
+    Args:
+        backend: where it rests.
+        assure: sees to it that no collection deletes what the changed refs reach, or raises.
+    """
+
+    def __init__(self, backend: Backend, assure: Assure = lambda _changes: None) -> None:
         self._backend = backend
+        self._assure = assure
 
     def newest(self) -> State | None:
         """The state that counts now; None in a store without one.
@@ -102,10 +114,44 @@ class States:
             state = _successor(newest, changes, act)
             if state is newest and newest is not None:
                 return newest
+            self._assure(changes)
             data = state.encode()
             if self._create(state.number, data):
                 return state
         raise RefConflictError("too many writers at once; nothing was changed", hint="try again")
+
+    def fence(self, newest: State, act: Act) -> bool:
+        """Make a state that moves nothing, right after `newest`; False if another came first.
+
+        Whoever moves a ref from here on has read it, and so whatever was written down before
+        it: a collection deletes only behind a fence.
+        """
+        state = State(
+            number=newest.number + 1,
+            previous=newest.oid,
+            refs=newest.refs,
+            time_us=act.time_us,
+            actor=act.actor,
+            command=act.command,
+            reason=act.reason,
+        )
+        return self._create(state.number, state.encode())
+
+    def times(self) -> dict[int, float]:
+        """The number of each state that is there, and the store's time of it, in seconds."""
+        return {
+            number_of(stat.key): stat.mtime_s
+            for stat in self._backend.list("states/")
+            if number_of(stat.key)
+        }
+
+    def forget(self, before: int) -> int:
+        """Delete the states before a number, oldest first, never the newest; gives how many."""
+        numbers = sorted(self.times())
+        gone = [number for number in numbers[:-1] if number < before]
+        for number in gone:
+            self._backend.delete(state_key(number))
+        return len(gone)
 
     def _create(self, number: int, data: bytes) -> bool:
         """Create a state; a lost reply counts as what the store holds afterwards."""

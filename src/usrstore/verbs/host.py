@@ -170,7 +170,9 @@ class Host:
         try:
             return self._root.states.read(seen.number).oid == seen.oid
         except (ObjectNotFoundError, NotFoundError):
-            return False
+            # What retention has forgotten can be neither confirmed nor denied.
+            oldest = min(self._root.states.times(), default=0)
+            return None if seen.number < oldest else False
 
     def _chain(
         self, site: Site, head: ManifestId | None, known: frozenset[ManifestId]

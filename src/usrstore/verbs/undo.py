@@ -150,10 +150,11 @@ def _target(
 ) -> tuple[int, Refs]:
     """The number and the refs to go back to."""
     if to is None:
-        last = newest
         if datasets:
-            touching = (o for o in operations(root) if any(map(o.touches, datasets)))
-            last = next((found.state for found in touching), newest)
+            candidates = (o for o in operations(root) if any(map(o.touches, datasets)))
+        else:  # a collection is an operation that moves nothing
+            candidates = (o for o in operations(root) if o.moves != ())
+        last = next((found.state for found in candidates), newest)
         to = last.number - 1
     if to == 0 and newest.number >= 1:
         return 0, {}

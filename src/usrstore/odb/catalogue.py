@@ -1,0 +1,213 @@
+"""The catalogue: which packs there are, and in which of them an object lies.
+
+Small packs share one table, large ones are searched; nothing is loaded for an object. Packs
+come and go while it is open: a collection may take one at any moment, once what was live in it
+lies elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+from usrstore.errors import DecodeError, ObjectNotFoundError
+from usrstore.objects.ids import ObjectId, PackId
+from usrstore.odb import docket
+from usrstore.odb.backend.backend import Backend, Stat
+from usrstore.odb.docket import Docket
+from usrstore.odb.pack import SMALL, Pack, pack_key, pack_of_key
+from usrstore.odb.packindex import Row, prefix
+
+# Small packs share one table of how their ids begin: a store that syncs daily has hundreds of
+# them, and one look answers faster than a search in each.
+_MERGE_OBJECTS = SMALL
+FEW = 256  # ids; fewer are looked up one by one
+_SEARCH = 64  # a search costs as much as reading so many ids
+
+
+class Found(NamedTuple):
+    """Where an object lies: its pack, its row there, and the row's number."""
+
+    pack: Pack
+    row: Row
+    at: int
+
+
+class Catalogue:
+    """The packs of one store.
+
+    Args:
+        backend: where they rest.
+        at_once: how many are opened at a time, where that means waiting for another machine.
+
+    Attributes:
+        damaged: packs that cannot be opened, by key, and why.
+        docket: what is condemned, as of the last refresh.
+        lost: packs that were here and went.
+    """
+
+    def __init__(self, backend: Backend, at_once: int = 1) -> None:
+        self.backend = backend
+        self._at_once = at_once
+        self._packs: dict[PackId, Pack] = {}
+        self._large: list[Pack] = []
+        self._small: dict[int, Pack] = {}  # by the first bytes of an id
+        self._loaded = False
+        self.damaged: dict[str, str] = {}
+        self.docket = docket.NOTHING
+        self.lost: set[PackId] = set()
+
+    def refresh(self) -> bool:
+        """Look for packs that appeared, went or were condemned since; True if any appeared."""
+        self._loaded = True
+        condemned = Docket(self.backend).newest()
+        listed = list(self.backend.list("packs/"))
+        for gone in self._packs.keys() - {pack_of_key(stat.key) for stat in listed}:
+            self._forget(self._packs[gone])
+        if condemned != self.docket:
+            self.docket = condemned
+            self._tabulate()
+        fresh = []
+        for stat in listed:
+            pack = pack_of_key(stat.key)
+            if pack is not None and pack not in self._packs and stat.key not in self.damaged:
+                fresh.append((pack, stat))
+        before = len(self._packs)
+        for stat, opened in self._opened(fresh):
+            if isinstance(opened, Pack):
+                self._add(opened)
+            elif isinstance(opened, DecodeError):
+                self.damaged[stat.key] = opened.message  # fsck reports it; others may do without
+            # else a gc took it between listing and reading
+        return len(self._packs) > before
+
+    def _opened(
+        self, fresh: list[tuple[PackId, Stat]]
+    ) -> Iterator[tuple[Stat, Pack | DecodeError | ObjectNotFoundError]]:
+        def open_one(row: tuple[PackId, Stat]) -> Pack | DecodeError | ObjectNotFoundError:
+            try:
+                return Pack(self.backend, row[0], row[1].size)
+            except (DecodeError, ObjectNotFoundError) as exc:
+                return exc
+
+        stats = [stat for _, stat in fresh]
+        if self._at_once == 1 or len(fresh) < 2:
+            yield from zip(stats, map(open_one, fresh), strict=True)
+            return
+        from usrstore.odb.workers import Workers
+
+        with Workers(self._at_once) as workers:
+            yield from zip(stats, workers.each(open_one, fresh), strict=True)
+
+    def _add(self, opened: Pack) -> None:
+        self._packs[opened.pack] = opened
+        if opened.index.count > _MERGE_OBJECTS:
+            self._large.append(opened)
+        elif opened.pack in self.docket.condemned:
+            self._tabulate()
+        else:
+            self._small.update(dict.fromkeys(opened.index.prefixes(), opened))
+
+    def _tabulate(self) -> None:
+        """Make the table anew; of two packs with the same object it names the one that stays."""
+        self._small = {}
+        for small in sorted(self._packs.values(), key=self._shunned, reverse=True):
+            if small.index.count <= _MERGE_OBJECTS:
+                self._small.update(dict.fromkeys(small.index.prefixes(), small))
+
+    def _shunned(self, pack: Pack) -> bool:
+        return pack.pack in self.docket.condemned
+
+    def _forget(self, pack: Pack, damage: str | None = None) -> None:
+        """Do without a pack: a gc took it, or its index is damaged."""
+        self._packs.pop(pack.pack, None)
+        self._large = [large for large in self._large if large is not pack]
+        self._tabulate()
+        if damage is not None:
+            self.damaged[pack_key(pack.pack)] = damage
+        else:
+            self.lost.add(pack.pack)
+
+    def expect(self, pack: PackId) -> None:
+        """Note a pack as lost if it is not here: a gc may take what has a name of long ago."""
+        if pack not in self._packs and pack_key(pack) not in self.damaged:
+            self.lost.add(pack)
+
+    def packs(self) -> Iterator[Pack]:
+        """Every pack, its index hashed."""
+        if not self._loaded:
+            self.refresh()
+        for pack in list(self._packs.values()):
+            try:
+                pack.index.verify()
+            except DecodeError as exc:
+                self._forget(pack, exc.message)
+            else:
+                yield pack
+
+    def has_pack(self, pack: PackId) -> bool:
+        """Whether a pack is here and could be opened."""
+        if not self._loaded:
+            self.refresh()
+        return pack in self._packs
+
+    def find(self, oid: ObjectId) -> Found | None:
+        """Where an object lies, or None; in a pack that is condemned only if in no other."""
+        if not self._loaded:
+            self.refresh()
+        condemned = None
+        for pack, at in self._places(oid):
+            if pack.pack not in self.docket.condemned:
+                return Found(pack, pack.index.row(at), at)
+            condemned = condemned or Found(pack, pack.index.row(at), at)
+        return condemned
+
+    def _places(self, oid: ObjectId) -> Iterator[tuple[Pack, int]]:
+        pack = self._small.get(prefix(oid))
+        if pack is not None:
+            at = pack.index.position(oid)
+            if at is not None:
+                yield pack, at
+            else:  # two ids that begin alike: the table knows one of them
+                for pack in sorted(self._packs.values(), key=self._shunned):
+                    if pack.index.count <= _MERGE_OBJECTS:
+                        at = pack.index.position(oid)
+                        if at is not None:
+                            yield pack, at
+        for pack in self._large:
+            try:
+                at = pack.index.position(oid)
+            except DecodeError as exc:
+                self._forget(pack, exc.message)
+                continue
+            if at is not None:
+                yield pack, at
+
+    def locate(self, oids: Collection[ObjectId]) -> Iterator[tuple[ObjectId, Pack, int]]:
+        """Where many objects lie: each that is here, its pack, and its number in the index.
+
+        Sets are compared pack by pack instead of searching every pack for every id: a hundred
+        thousand ids among ten million take as long as reading the ids.
+        """
+        if len(oids) < FEW:
+            for oid in oids:
+                if found := self.find(oid):
+                    yield oid, found.pack, found.at
+            return
+        left = {prefix(oid): oid for oid in oids}
+        alike = [oid for oid in oids if left[prefix(oid)] != oid]  # begin as another one does
+        for pack in sorted(self.packs(), key=self._shunned):
+            index = pack.index
+            if len(left) * _SEARCH < index.count:
+                begins: Collection[int] = list(left)
+            else:
+                begins = left.keys() & index.prefixes()
+            for begin in begins:
+                at = index.position(left[begin])
+                if at is not None:
+                    yield left.pop(begin), pack, at
+            for oid in alike.copy():
+                at = index.position(oid)
+                if at is not None:
+                    alike.remove(oid)
+                    yield oid, pack, at
