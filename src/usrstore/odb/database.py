@@ -219,12 +219,12 @@ class Batch:
         if row.kind == Kind.CHUNK:
             self._data = self._data or self._writer()
             self._data.add_stored(oid, stored, row)
-            if _full(self._data):
+            if self._full(self._data):
                 self._roll()
         else:
             self._meta = self._meta or self._writer()
             self._meta.add_stored(oid, stored, row)
-            if _full(self._meta):
+            if self._full(self._meta):
                 self._roll()
                 self._roll_meta()
 

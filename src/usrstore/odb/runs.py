@@ -12,7 +12,8 @@ from typing import NamedTuple
 from usrstore.errors import DecodeError, ObjectNotFoundError
 from usrstore.objects.ids import ChunkId, Kind
 from usrstore.odb.backend.backend import Backend
-from usrstore.odb.database import Database, Found
+from usrstore.odb.catalogue import Found
+from usrstore.odb.database import Database
 from usrstore.odb.pack import pack_key
 from usrstore.odb.packindex import Row
 from usrstore.odb.workers import Answer, Workers

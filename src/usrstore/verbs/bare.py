@@ -29,7 +29,7 @@ from usrstore.objects.ids import (
 from usrstore.objects.manifest import Manifest
 from usrstore.objects.names import DatasetId, head_ref
 from usrstore.objects.tree import FileEntry, FolderEntry, Listing, Tree
-from usrstore.odb import exclusive, reach
+from usrstore.odb import exclusive, guard, reach
 from usrstore.odb.backend.backend import Backend
 from usrstore.odb.backend.readahead import ReadAhead
 from usrstore.odb.database import Database, Overlay
@@ -82,7 +82,7 @@ class Bare:
         self._who = who
         self._policy = policy
         self._traffic = traffic
-        self._states = States(backend)
+        self._states = States(backend, lambda changes: guard.assure(self._database, changes))
         self._database = Database(
             ReadAhead(backend), scratch, roll_bytes=ROLL_BYTES, at_once=_OPENERS
         )
