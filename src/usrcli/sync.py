@@ -18,7 +18,7 @@ from usrcli.render.progress import reporter
 from usrstore.errors import UsrError
 from usrstore.objects.names import DatasetId
 from usrstore.objects.sections import Section
-from usrstore.remote.peer import Checks
+from usrstore.remote.peer import Checks, Peer
 from usrstore.root import Root
 from usrstore.trust.policy import Mode
 from usrstore.verbs import audit, believing
@@ -224,6 +224,18 @@ _NOTHING_CHOSEN = "What differs is in sections that were left out; the others ar
 def _sync(action: Literal["pull", "push"], dataset: str, remote: str, request: Request) -> int:
     root = find_root()
     name = DatasetId(infer_dataset(root, dataset))
+    return run(action, root, name, remote, request, lambda: peer_of(root, remote))
+
+
+def run(
+    action: Literal["pull", "push"],
+    root: Root,
+    name: DatasetId,
+    remote: str,
+    request: Request,
+    connect: Callable[[], contextlib.AbstractContextManager[Peer]],
+) -> int:
+    """One transfer as the options ask for it, shown as they ask; gives the exit status."""
     options = request.options(root)
     progress = request.progress
     if action == "pull":
@@ -236,7 +248,7 @@ def _sync(action: Literal["pull", "push"], dataset: str, remote: str, request: R
         site = site_of(root, name, request)
         if root.has_store:
             recover(root, site.who, only=name)
-        with peer_of(root, remote) as peer:
+        with connect() as peer:
             try:
                 result = verb(
                     site,

@@ -186,6 +186,9 @@ class Lab:
 # ── JSON ────────────────────────────────────────────────────────────────────────────────
 SCHEMAS = Path(__file__).parent.parent.parent / "docs" / "schemas"
 _GROUPS = {
+    ("bundle", "create"): "bundle-create",
+    ("bundle", "verify"): "bundle-verify",
+    ("bundle", "import"): "pull",
     ("remotes", "list"): "remotes-list",
     ("remotes", "show"): "remotes-show",
     ("remotes", "add"): "remotes-change",

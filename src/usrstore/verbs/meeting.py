@@ -101,6 +101,8 @@ def meet(
     )
     for note in answer.notes:
         emit(Event("note", text=note))
+    if answer.head is not None and answer.state is None:
+        synced = None  # a file is no place that one is in step with: only histories count
     for oid, (kind, data) in answer.nodes.items():
         site.overlay.put(kind, oid, data)
     for manifest, data in answer.manifests.items():
