@@ -16,6 +16,7 @@ import sys
 import time
 
 import change
+import fsck
 import index
 import keep
 import lab
@@ -32,6 +33,7 @@ BENCHMARKS = {
     "part": change.part,
     "commit": keep.commit,
     "checkout": keep.checkout,
+    "fsck": fsck.fsck,
     "index": index.index,
     "query": query.query,
 }

@@ -181,6 +181,21 @@ def test_a_remote_gives_what_no_folder_has(pair):
     assert pair.here.manifest().tree == pair.there.manifest().tree
 
 
+def test_a_remote_gives_chunks_of_older_states_from_its_packs(pair):
+    """Its folder went on; only its packs have them still."""
+    pair.here.write({**NEW, "meta.md": b"third"})
+    pair.here.commit("third")
+    shutil.copytree(pair.here.path, pair.here.path.parent / "mirror")
+    mirror = type(pair.here)(pair.here.path.parent / "mirror", pair.here.who)
+    path, row = pack_of(pair.here, "meta.md", pair.here.manifest().parents[0])
+    data = bytearray(path.read_bytes())
+    data[row.offset : row.offset + row.stored] = bytes(row.stored)
+    path.write_bytes(data)
+    assert mend(pair.here).findings != []
+    assert mend(pair.here, [mirror.host]).findings == []
+    check_whole(pair.here)
+
+
 def test_a_remote_that_lies_heals_nothing(pair):
     shutil.rmtree(pair.here.folder)
     path, row = pack_of(pair.here, "records.parquet")

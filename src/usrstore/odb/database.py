@@ -69,7 +69,7 @@ class Database(Catalogue):
             damage = f" ({len(self.damaged)} damaged packs were not read)" if self.damaged else ""
             raise ObjectNotFoundError(
                 f"{kind.word} {oid.short} is not in this store{damage}",
-                hint="run `usr fsck` to see what is missing, or pull it from a remote",
+                hint="`usr fsck` says what is missing, `usr fsck --repair --from REMOTE` fetches it",
             )
         if found.row.kind != kind:
             raise IntegrityError(f"object {oid.short} is not a {kind.word}")

@@ -25,6 +25,9 @@ from usrstore.odb.backend.folder import FolderBackend, read_into
 from usrstore.odb.packindex import MAGIC, TRAILER, PackIndex, Row
 
 _PAGE_BYTES = 4096
+_HINT = (
+    "`usr fsck --deep` says what it affects, `usr fsck --repair` takes it from where it is whole"
+)
 SMALL = 4096
 """Up to so many objects an index is read whole; above, mapped."""
 
@@ -235,11 +238,12 @@ def checked(oid: ObjectId, row: Row, stored: bytes | memoryview, where: str) -> 
         data = compress.expand(row.encoding, stored, row.size)
         matches = hash_object(Kind(row.kind), data) == oid
     except (DecodeError, ValueError) as exc:
-        raise DecodeError(f"object {oid.short} in {where} is damaged: {exc}") from exc
+        message = f"object {oid.short} in {where} is damaged: {exc}"
+        raise DecodeError(message, hint=_HINT) from exc
     if not matches:
         raise HashMismatchError(
             f"object {oid.short} in {where} does not hash to its name",
-            hint="run `usr fsck` to see what it affects",
+            hint=_HINT,
         )
     return data
 

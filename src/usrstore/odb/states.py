@@ -19,6 +19,10 @@ from usrstore.objects.state import State, state_key
 from usrstore.odb.backend.backend import Backend
 
 _MAX_ATTEMPTS = 1000
+_HINT = (
+    "nothing was changed; `usr fsck` says what is wrong, `usr fsck --repair` mends what can be "
+    "mended; else restore that file from a copy of the store"
+)
 
 
 class Change(NamedTuple):
@@ -73,10 +77,10 @@ class States:
         except DecodeError as exc:
             raise DecodeError(
                 f"state {number} is damaged: {exc.message}",
-                hint="restore that file from a copy of the store; nothing was changed",
+                hint=_HINT,
             ) from exc
         if state.number != number:
-            raise DecodeError(f"state {number} calls itself {state.number}")
+            raise DecodeError(f"state {number} calls itself {state.number}", hint=_HINT)
         return state
 
     def history(self) -> Iterator[State]:
@@ -92,7 +96,8 @@ class States:
                 return  # retention may have dropped it
             if older.oid != state.previous:
                 raise DecodeError(
-                    f"state {older.number} is not the one that state {state.number} follows"
+                    f"state {older.number} is not the one that state {state.number} follows",
+                    hint=_HINT,
                 )
             state = older
 

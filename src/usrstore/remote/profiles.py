@@ -15,6 +15,8 @@ from usrstore.odb import durable
 from usrstore.odb.backend import address
 from usrstore.odb.backend.address import Address
 
+_MEND = "mend that file, or remove it and write the remotes down again with `usr remotes add`"
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -140,10 +142,10 @@ def _read(path: str) -> dict[str, Any]:
     except FileNotFoundError:
         value = None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as exc:
-        raise ConfigError(f"{path} cannot be read: {exc}") from exc
+        raise ConfigError(f"{path} cannot be read: {exc}", hint=_MEND) from exc
     value = {} if value is None else value
     if not isinstance(value, dict) or not isinstance(value.get("remotes") or {}, dict):
-        raise ConfigError(f"{path}: it needs a map `remotes`")
+        raise ConfigError(f"{path}: it needs a map `remotes`", hint=_MEND)
     return {**value, "remotes": value.get("remotes") or {}}
 
 

@@ -5,22 +5,26 @@ Whatever a source gives is hashed against the name that is wanted, so no source 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from usrstore.errors import ObjectNotFoundError, UsrError
 from usrstore.objects import recipe, tree
-from usrstore.objects.ids import ChunkId, ContentHash, Kind, ObjectId, TreeId, hash_object
+from usrstore.objects.ids import ChunkId, ContentHash, Kind, ObjectId, PackId, TreeId, hash_object
 from usrstore.objects.names import DatasetId
 from usrstore.objects.progress import Emit, Event
 from usrstore.objects.tree import FileEntry, Listing
-from usrstore.odb import compress, reach
-from usrstore.remote.peer import Ask, Compared, Nodes, Peer
+from usrstore.odb import compress, mending, reach, salvage
+from usrstore.odb.packindex import PackIndex
+from usrstore.odb.salvage import PackFile, Wanted
+from usrstore.remote.peer import Ask, Compared, Nodes, Peer, Piece
 from usrstore.root import Root, Who
 from usrstore.verbs.site import Site
 from usrstore.worktree.capture import Capture
 from usrstore.worktree.source import FolderSource
 
+_MAX_REFUSALS = 8
 Need = Mapping[ObjectId, Kind]
 
 
@@ -31,6 +35,24 @@ class Healed(NamedTuple):
     oid: ObjectId
     data: bytes
     source: str
+
+
+class Aside:
+    """Damaged packs that were set aside: one that had another's name may be whole."""
+
+    def __init__(self, store: str, copy: Callable[[PackId], PackIndex | None]) -> None:
+        self._store = store
+        self._copy = copy
+
+    def give(self, need: Need) -> Iterator[Healed]:
+        for path in mending.set_aside_as(self._store, "packs@"):
+            with PackFile(path) as file:
+                found = salvage.rows_of(file, None, self._copy, Wanted)
+                for oid, row in found.rows if found.how != "scan" else ():
+                    stored = file.whole(oid, row) if need.get(oid) == row.kind else None
+                    if stored is not None:
+                        data = bytes(compress.expand(row.encoding, stored, row.size))
+                        yield Healed(Kind(row.kind), oid, data, "a pack that was set aside")
 
 
 class Folders:
@@ -105,15 +127,37 @@ class Remote:
     def give(self, need: Need) -> Iterator[Healed]:
         """Raises: RemoteError: it cannot be reached."""
         for dataset in self._datasets:
-            peer = self._connect()
-            try:
-                yield from self._of(peer, dataset, need)
-            except ObjectNotFoundError as exc:
-                self._emit(
-                    Event("note", text=f"{self.name} lacks some of {dataset}: {exc.message}")
-                )
-            finally:
-                peer.close()
+            with contextlib.closing(self._connect()) as peer:
+                try:
+                    yield from self._of(peer, dataset, need)
+                except ObjectNotFoundError as exc:
+                    text = f"{self.name} lacks some of {dataset}: {exc.message}"
+                    self._emit(Event("note", text=text))
+            yield from self._kept(dataset, need)
+
+    def _kept(self, dataset: DatasetId, need: Need) -> Iterator[Healed]:
+        """Chunks of older states, which a remote may have in its packs.
+
+        It answers in the order of the question, and stops at the first that it lacks.
+        """
+        left = [oid for oid, kind in need.items() if kind is Kind.CHUNK]
+        for _ in range(_MAX_REFUSALS):
+            if not left:
+                return
+            asked, left, done = left, [], 0
+            with contextlib.closing(self._connect()) as peer:
+                try:
+                    if not peer.compare(Ask(dataset, "diff")).exists:
+                        return
+                    for piece in peer.send([ChunkId(oid) for oid in asked]):
+                        done += 1
+                        yield self._chunk(piece)
+                except ObjectNotFoundError:
+                    left = asked[done + 1 :]
+
+    def _chunk(self, piece: Piece) -> Healed:
+        data = bytes(compress.expand(piece.encoding, piece.stored, piece.size))
+        return Healed(Kind.CHUNK, ObjectId(piece.oid), data, self.name)
 
     def _of(self, peer: Peer, dataset: DatasetId, need: Need) -> Iterator[Healed]:
         where = self.name
@@ -148,8 +192,7 @@ class Remote:
                 if oid in need:
                     ask[oid] = None
         for piece in peer.send(list(ask)) if ask else ():
-            data = bytes(compress.expand(piece.encoding, piece.stored, piece.size))
-            yield Healed(Kind.CHUNK, ObjectId(piece.oid), data, where)
+            yield self._chunk(piece)
 
     def _concerns(self, entry: FileEntry, need: Need) -> bool:
         """Whether something of a file is needed; of one whose recipe is unknown, perhaps."""

@@ -1,9 +1,10 @@
 """repair: save what is whole, fetch what is not, then let damaged files go out of the way.
 
 In this order, so that a repair that is cut off has lost nothing, and one that is run again
-goes on: caches and quarantine → states → packs, each rewritten from its good objects and from
-whatever source has the bad ones, before the damaged file is moved to `damaged/` → objects that
-are missing altogether → copies of indexes. No object is ever removed.
+goes on: caches and quarantine → states that can be what they were → packs, each rewritten
+from its good objects and from whatever source has the bad ones, before the damaged file is
+moved to `damaged/` → objects that are missing altogether → a newest state that is gone →
+copies of indexes. No object is ever removed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
-from usrstore.errors import DecodeError, IntegrityError, RemoteError, UsrError
+from usrstore.errors import DecodeError, IntegrityError, StorageError, UsrError
 from usrstore.objects.ids import Kind, ObjectId, PackId
 from usrstore.objects.names import DatasetId
 from usrstore.objects.progress import Emit, Event, silent
@@ -25,12 +26,12 @@ from usrstore.remote.peer import Peer
 from usrstore.root import Root, Who
 from usrstore.verbs import fsck, restating, surroundings
 from usrstore.verbs.findings import FsckResult
-from usrstore.verbs.healing import Folders, Healed, Need, Remote, is_whole
+from usrstore.verbs.healing import Aside, Folders, Healed, Need, Remote, is_whole
 from usrstore.worktree import journal as journals
 
 _MAX_ROUNDS = 64
 
-Source = Folders | Remote
+Source = Aside | Folders | Remote
 
 
 def repair(
@@ -81,7 +82,7 @@ class _Repair:
 
     def run(self) -> Iterator[str]:
         yield from self._surroundings()
-        yield from restating.mend(self._root, self._who, self._folders.tree)
+        yield from restating.mend(self._root, self._who, None)
         keys = self._damaged()
         for means in _MEANS:
             # What one pack gives, an index copy or a recipe, may tell what lies in another.
@@ -91,6 +92,8 @@ class _Repair:
                 for key in before:
                     yield from self._pack(key, means, keys)
             yield from self._missing()
+        yield from restating.mend(self._root, self._who, self._folders.tree)
+        yield from self._missing()
         yield from self._needless(keys)
         yield from self._index_copies()
 
@@ -153,6 +156,8 @@ class _Repair:
             left: takes the pack if it must stay where it is.
         """
         pack, path = pack_of_key(key), self._path(key)
+        if pack is not None and self._is_sound(pack):
+            return  # it got its name back when another was mended
         with PackFile(path) as file:
             found = salvage.rows_of(
                 file, pack, self._copy, Wanted if means == "index" else self._wanted
@@ -202,10 +207,11 @@ class _Repair:
             if len(writer):
                 name, _ = writer.seal()
                 swapped = pack_key(name) == key
-                if swapped:
-                    mending.swap(store, file.path, writer.path)
+                target = self._path(pack_key(name))
+                if swapped or (os.path.exists(target) and not self._is_sound(name)):
+                    mending.swap(store, target, writer.path)
                 else:
-                    durable.publish(writer.path, self._path(pack_key(name)))
+                    durable.publish(writer.path, target)
         finally:
             writer.abandon()
         if aside and not swapped:
@@ -287,10 +293,13 @@ class _Repair:
                     if left.get(one.oid) is one.kind and is_whole(one):
                         del left[one.oid]
                         yield one
-            except RemoteError as exc:
-                self._emit(Event("note", text=f"a remote cannot be asked: {exc.message}"))
+            except StorageError:
+                raise
+            except UsrError as exc:  # a folder in use, a remote that is away, damaged, or lies
+                self._emit(Event("note", text=f"not all could be asked: {exc.message}"))
 
     def _sources(self) -> Iterator[Source]:
+        yield Aside(self._root.store, self._copy)
         yield self._folders
         datasets = {*self._root.datasets(), *fsck.Links(self._root).datasets}
         for name, connect in self._remotes:

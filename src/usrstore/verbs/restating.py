@@ -23,21 +23,26 @@ from usrstore.root import Root, Who
 Holds = Callable[[DatasetId], TreeId | None]
 
 
-def mend(root: Root, who: Who, holds: Holds) -> Iterator[str]:
+def mend(root: Root, who: Who, holds: Holds | None) -> Iterator[str]:
     """Mend what can be mended of the chain, oldest first; says what was done.
 
     Args:
         root: whose chain.
         who: for the record.
-        holds: the tree of a dataset's folder as it is now.
+        holds: the tree of a dataset's folder as it is now; None to make no state anew, as long
+            as packs are damaged that may hold what its refs name.
     """
     while (done := _mend_one(root, who, holds)) is not None:
         yield done
 
 
-def _mend_one(root: Root, who: Who, holds: Holds) -> str | None:
+def _mend_one(root: Root, who: Who, holds: Holds | None) -> str | None:
     """Mend the oldest state that can be; what it says may vouch for the next."""
     links = list(chain.links(root.database.backend))
+    data = _newest_unflipped(root, links)
+    if data is not None:
+        _put(root, links[0].number, data)
+        return f"state {links[0].number}: one bit turned back"
     if not any(link.reason for link in links):
         return None
     known = _known(root, links)
@@ -50,7 +55,7 @@ def _mend_one(root: Root, who: Who, holds: Holds) -> str | None:
         if data is not None:
             _put(root, link.number, data)
             return f"state {link.number}: its bytes are again what they were"
-        if place == 0:
+        if place == 0 and holds is not None:
             state = _replacement(root, who, link.number, links, holds)
             _put(root, link.number, state.encode())
             return (
@@ -58,6 +63,32 @@ def _mend_one(root: Root, who: Who, holds: Holds) -> str | None:
                 f"refs of the state before ({state.reason})"
             )
     return None
+
+
+def _newest_unflipped(root: Root, links: list[Link]) -> bytes | None:
+    """The newest state, that nothing vouches for, if one bit keeps it from naming what there is.
+
+    That is the state before it, and stored manifests or tags.
+    """
+    if not links or links[0].state is None:
+        return None
+    newest, has = links[0].state, root.database.has
+    data = _read(_path(root, newest.number))
+    wrong = [ObjectId(oid) for oid in newest.refs.values() if not has(oid)]
+    right: list[tuple[bytes, bytes]] = [
+        (oid, other) for oid in wrong for other in _one_bit_off(oid) if has(ObjectId(other))
+    ]
+    if not right and len(links) > 1 and newest.previous is not None and links[1].reason:
+        below = state_id(_read(_path(root, newest.number - 1)))
+        right = [(newest.previous, below)] if below in _one_bit_off(newest.previous) else []
+    if len(right) != 1:
+        return None
+    return data.replace(*right[0])
+
+
+def _one_bit_off(oid: bytes) -> set[bytes]:
+    number = int.from_bytes(oid, "big")
+    return {(number ^ 1 << bit).to_bytes(32, "big") for bit in range(256)}
 
 
 def _known(root: Root, links: list[Link]) -> dict[ObjectId, bytes]:
