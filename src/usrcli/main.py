@@ -76,14 +76,22 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Proof": {
         "drill": ("drill", "Run the sync-fidelity runbook on throw-away roots"),
     },
+    "The shell": {
+        "completion": ("completion", "Print what makes a shell complete usr's words"),
+    },
     "Plumbing": {
         "cat-file": ("plumbing", "Print an object"),
+        "diff-tree": ("plumbing", "List what differs between two states"),
         "hash-object": ("plumbing", "Print the content hash, chunks or tree of a file or folder"),
         "ls-tree": ("plumbing", "List the files of a state"),
+        "pack-info": ("packs", "List packs, or the objects of one"),
         "rev-parse": ("plumbing", "Print the id that a revision names"),
         "show-ref": ("plumbing", "List refs"),
+        "update-ref": ("refs", "Move a ref, if it is what you expect"),
+        "verify-manifest": ("signatures", "Say who signed a state, and whether that holds"),
     },
 }
+COMPLETE_VARIABLE = "_USR_COMPLETE"
 _MODULE = {name: row[0] for rows in COMMANDS.values() for name, row in rows.items()}
 
 
@@ -114,6 +122,10 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"usrcli.{_MODULE[cmd_name]}")
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        if COMPLETE_VARIABLE in os.environ:  # a shell asks; see `usr completion`
+            from usrcli import completion
+
+            completion.attach(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""Plumbing: cat-file, hash-object, ls-tree, rev-parse, show-ref. Their output is an API."""
+"""Plumbing: cat-file, diff-tree, hash-object, ls-tree, rev-parse, show-ref. Their output is an API."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from usrcli import compare
+from usrcli.arguments import PathsCommand, paths_given
 from usrcli.context import find_root, now_us
 from usrstore.errors import (
     AmbiguousRevisionError,
@@ -23,6 +25,7 @@ from usrstore.objects.recipe import RULE, Recipe
 from usrstore.objects.tree import FileEntry, Tree
 from usrstore.odb import reach
 from usrstore.root import Root
+from usrstore.verbs import history
 from usrstore.verbs.revisions import resolve
 
 
@@ -180,6 +183,35 @@ def ls_tree(revision: str, name_only: bool, null: bool) -> int:
         row = path if name_only else f"{entry.content} {entry.size:>12}\t{path}"
         click.echo(row + end, nl=False)
     return 0
+
+
+@click.command("diff-tree", cls=PathsCommand, short_help="List what differs between two states")
+@click.argument("old")
+@click.argument("new")
+@click.option("-z", "null", is_flag=True, help="End lines with NUL.")
+def diff_tree(old: str, new: str, null: bool) -> int:
+    """What differs from OLD to NEW, two states, file by file and sorted by path.
+
+    A line: A, M or D, the content hash and the size in OLD, the same in NEW, a tab, the path. A
+    file that is not there has `-` for both. With `-- PATH`, only files there.
+    """
+    root = find_root()
+    listings = []
+    for text in (old, new):
+        oid, path = resolve(root, text, now_us=now_us())
+        if path is not None:
+            raise InvalidInputError(f"{text!r} names a file of a state, and states are compared")
+        manifest = reach.manifest(root.database.get, oid)
+        listings.append(reach.listing(root.database.get, manifest.tree))
+    found = history.between(listings[1], listings[0]).limited(paths_given())
+    for path, letter in compare.name_status(found.comparison):
+        sides = " ".join(_side(side.get(path)) for side in (found.old, found.new))
+        click.echo(f"{letter} {sides}\t{path}" + ("\0" if null else "\n"), nl=False)
+    return 0
+
+
+def _side(entry: FileEntry | None) -> str:
+    return "- -" if entry is None else f"{entry.content} {entry.size}"
 
 
 @click.command("rev-parse", short_help="Print the id that a revision names")
