@@ -161,6 +161,18 @@ def test_a_file_written_a_moment_ago_is_read_once_more_the_next_time(tmp_path, r
     assert reads == []
 
 
+def test_a_file_that_comes_and_goes_within_a_moment_leaves_no_trace(folder):
+    """It is too young for the cache, so the cache must not know a tree with it in it either."""
+    before, _ = take(folder)
+    (folder / "passing.txt").write_bytes(b"here")
+    between, _ = take(folder, before.cache)
+    (folder / "passing.txt").unlink()
+    after, _ = take(folder, between.cache)
+    assert "passing.txt" in between.listing
+    assert after.listing == before.listing
+    assert (after.tree, after.root.files) == (before.tree, before.root.files)
+
+
 def test_the_cache_that_was_given_is_left_as_it_was(folder):
     cache = StatCache(RULE)
     take(folder, cache)

@@ -187,10 +187,12 @@ def _capture_changed(
         root = FolderEntry("", TreeId(cache.root), len(files), size)
     else:
         root = tree.build(listing, lambda _oid, _data: None)
+    settled = {path: known[path] for path in files if path not in racy}
     fresh = StatCache(
         cache.rule,
-        {path: known[path] for path in files if path not in racy},
-        root.tree,
+        settled,
+        # A file that is left out could go away unnoticed, and the tree would still name it.
+        root.tree if len(settled) == len(files) else None,
         facts.of(files),
     )
     return Capture(root, fresh, frozenset(taken), (listing, files))
