@@ -24,7 +24,7 @@ from support import datasets
 from support.datasets import DATASET
 from support.faults import CRASHED, FINISHED, Crash, in_child
 from support.pairs import LOCK_TIMEOUT_S, Place
-from support.people import Clock, make_who
+from support.people import make_who
 from usrstore.dataset import registry
 from usrstore.errors import RevisionNotFoundError
 from usrstore.verbs import checkout, tags, undo
@@ -55,7 +55,7 @@ class HistoryMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         home = Path(tempfile.mkdtemp(dir=SHARED if os.access(SHARED, os.W_OK) else None))
-        self.place = Place(home, make_who("ada", clock=Clock()))
+        self.place = Place(home, make_who("ada"))
         (home / "registry.yaml").write_bytes(registry.initial())
         self.folder = {"records.parquet": b"first"}
         self.place.write(self.folder)
