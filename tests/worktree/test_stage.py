@@ -13,6 +13,7 @@ from support.faults import count_calls
 from usrstore.errors import HashMismatchError
 from usrstore.objects.ids import ChunkId, ContentHash, Kind, ObjectId, TreeId, hash_object
 from usrstore.objects.tree import FileEntry
+from usrstore.odb.extents import Extent
 from usrstore.worktree.source import FolderSource
 from usrstore.worktree.stage import Stage, Target
 
@@ -158,6 +159,62 @@ def test_the_folder_is_a_source_that_verification_checks(stage, tmp_path):
     assert [oid for oid, _ in stage.wanted()] == [chunk(B)]
     place_all(stage)
     stage.verify()
+
+
+def extents_of(tmp_path, *runs):
+    """Open files that hold chunks one behind the other, after some bytes of something else."""
+    found = []
+    for number, pieces in enumerate(runs):
+        path = tmp_path / f"pack-{number}"
+        path.write_bytes(b"before" + b"".join(pieces))
+        fd = os.open(path, os.O_RDONLY)
+        found.append(Extent(fd, len(b"before"), [(chunk(p), len(p)) for p in pieces]))
+    return found
+
+
+@pytest.mark.parametrize("runs", [[[A, B, C]], [[C, B, A]], [[B, C], [A]], [[A], [B], [C]]])
+def test_extents_make_the_files_however_the_chunks_lie(stage, tmp_path, runs):
+    assert stage.fill_extents(extents_of(tmp_path, *runs)) == len(A + B + C)
+    assert list(stage.wanted()) == []
+    stage.verify()
+    assert read(stage) == {"one": A + B, "two": B + C + B, "three": C}
+
+
+def test_an_extent_within_one_file_is_one_copy(tmp_path):
+    pieces = [noise(f"n{n}", 1000) for n in range(50)]
+    stage = Stage(str(tmp_path / "home"), TREE, [target("one", *pieces)])
+    found = extents_of(tmp_path, pieces)
+    calls = count_calls(lambda: stage.fill_extents(found))
+    assert [op for op, _ in calls] == ["create", "copy", "write"]
+    stage.verify()
+    stage.close()
+
+
+def test_what_an_extent_had_damaged_is_read_again_and_nothing_else(stage, tmp_path):
+    spoilt = bytes(len(B))
+    path = tmp_path / "pack"
+    path.write_bytes(A + spoilt + C)
+    fd = os.open(path, os.O_RDONLY)
+    stage.fill_extents([Extent(fd, 0, [(chunk(p), len(p)) for p in (A, B, C)])])
+    asked = []
+
+    def again(oid):
+        asked.append(oid)
+        return PIECES[oid]
+
+    stage.verify(again=again)
+    assert read(stage) == {"one": A + B, "two": B + C + B, "three": C}
+    assert set(asked) == {chunk(B)}
+
+
+def test_what_nobody_can_read_again_is_thrown_away(stage, tmp_path):
+    place_all(stage)
+    with open(stage.path(0), "r+b") as file:
+        file.write(b"x")
+    with pytest.raises(HashMismatchError, match="one: expected"):
+        stage.verify(again=lambda _oid: None)
+    assert not os.path.exists(stage.path(0))
+    assert {oid for oid, _ in stage.wanted()} == {chunk(A), chunk(B)}
 
 
 def test_a_source_that_lost_bytes_is_left_alone(stage, tmp_path):

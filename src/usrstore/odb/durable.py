@@ -328,20 +328,19 @@ class Spool:
                 view, at = view[written:], at + written
 
         _step("write", self.path, call)
-        self.size = max(self.size, offset + len(data))
-        self._pending += len(data)
-        if self._pending >= _WRITEBACK_BYTES and offset + len(data) == self.size:
+        self._wrote(offset, len(data))
+
+    def _wrote(self, offset: int, size: int) -> None:
+        self.size = max(self.size, offset + size)
+        self._pending += size
+        if self._pending >= _WRITEBACK_BYTES and offset + size == self.size:
             _start_writeback(self._fd, self.size - self._pending, self._pending)
             self._pending = 0
 
     def copy_from(self, source_fd: int, source_offset: int, offset: int, size: int) -> None:
-        """Copy a range of another file to `offset`, inside the kernel where it can.
-
-        Raises:
-            StorageError: the source ended early, or the disk failed.
-        """
+        """Copy a range of another file, in the kernel if it can. Raises: StorageError."""
         _step("copy", self.path, _copy_range, source_fd, source_offset, self._fd, offset, size)
-        self.size = max(self.size, offset + size)
+        self._wrote(offset, size)
 
     def read_at(self, offset: int, size: int) -> bytes:
         return os.pread(self._fd, size, offset)
@@ -369,8 +368,7 @@ class Spool:
 
 
 def _start_writeback(fd: int, offset: int = 0, size: int = 0) -> None:
-    # POSIX_FADV_DONTNEED starts write-back of dirty pages without waiting for it. Of a range
-    # that was written just now it drops none: they are on their way.
+    # POSIX_FADV_DONTNEED starts write-back without waiting; pages just written stay in memory.
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(fd, max(0, offset), size, os.POSIX_FADV_DONTNEED)
 

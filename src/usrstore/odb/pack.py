@@ -204,6 +204,15 @@ class Pack:
         """The bytes as they lie, unchecked."""
         return self._backend.read(self._key, row.offset, row.stored)
 
+    def open(self) -> int | None:
+        """The pack as an open file that the caller closes; None where packs are no files."""
+        if not isinstance(self._backend, FolderBackend):
+            return None
+        try:
+            return os.open(self._backend.path(self._key), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None  # whoever reads it hears why
+
     def reader(self, most: int) -> Callable[[int, int], memoryview]:
         """Reads neighbours as they lie, unchecked, up to `most` bytes, for one thread at a time.
 

@@ -17,6 +17,7 @@ from usrstore.errors import (
     DecodeError,
     DiskFullError,
     HashMismatchError,
+    IntegrityError,
     ObjectNotFoundError,
     ProtocolError,
     VerificationError,
@@ -29,7 +30,7 @@ from usrstore.objects.progress import Emit, Event, silent
 from usrstore.objects.recipe import RULE
 from usrstore.objects.sections import EVENTS_FILE, PRIMARY_FILE
 from usrstore.objects.tree import FileEntry, Listing
-from usrstore.odb import compress, durable, reach
+from usrstore.odb import compress, durable, extents, reach
 from usrstore.odb.states import Change
 from usrstore.remote.peer import Checks, Piece
 from usrstore.verbs import finishing
@@ -100,6 +101,9 @@ class Receiving:
             if len(leftovers):
                 self.stage.fill(leftovers.try_read)
             self.bytes_local += self.stage.fill_from(here)
+        wanted = list(self.stage.wanted())
+        found = extents.find(self.site.overlay.database, wanted)
+        self.bytes_local += self.stage.fill_extents(found)
         self.bytes_local += self.stage.fill(self._from_packs)
         return [oid for oid, _ in self.stage.wanted()]
 
@@ -243,9 +247,20 @@ class Receiving:
             raise self._failed(
                 [Problem(path, "missing", expected=self.listing[path]) for path in missing]
             )
+        damage: list[IntegrityError] = []
+
+        def again(oid: ChunkId) -> bytes | None:
+            try:
+                return self._from_packs(oid)
+            except IntegrityError as exc:
+                damage.append(exc)
+                return None
+
         try:
-            stage.verify(emit)
+            stage.verify(emit, again)
         except HashMismatchError as exc:
+            if damage:
+                raise damage[0] from exc  # the store is at fault, and says where
             path = exc.message.partition(":")[0]
             raise self._failed([Problem(path, "different", detail=exc.message)]) from exc
         self._facts = self._read_facts(stage)

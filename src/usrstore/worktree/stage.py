@@ -7,22 +7,36 @@ cost the disk once. Nothing here is believed before `verify` has hashed every st
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import NamedTuple
 
 from usrstore.errors import HashMismatchError
-from usrstore.objects.ids import ChunkId, ContentHash, ContentHasher, ObjectId, TreeId
+from usrstore.objects.ids import (
+    ChunkId,
+    ContentHash,
+    ContentHasher,
+    Kind,
+    ObjectId,
+    TreeId,
+    hash_object,
+)
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.objects.tree import FileEntry
 from usrstore.odb import durable
+from usrstore.odb.extents import Extent
+from usrstore.worktree.crew import in_order
 from usrstore.worktree.scan import Stamp
 from usrstore.worktree.source import FolderSource
 from usrstore.worktree.statcache import stamp_of
 
 _LANDED = struct.Struct(">32sIQI")
 _READ_BYTES = 1 << 20
+_WIDE_BYTES = 32 << 20  # from here on, two threads hash one file
+_WIDE_READ_BYTES = 4 << 20
+_SMALL_BYTES = 64 << 10  # files as small as this are hashed sooner than handed on
 _SYNC_EACH = 16  # more files than this are synced by one syncfs(2) instead of one by one
 
 
@@ -109,17 +123,17 @@ class Stage:
         spots = self._spots[oid]
         for spot in spots:
             self._file(spot.file).write_at(spot.offset, data)
-        self._note(oid, spots[0])
+        self._note((oid, spots[0]))
 
     def copy(self, oid: ChunkId, fd: int, offset: int) -> None:
         """Copy a chunk from an open file; `verify` will tell whether it was what it should be."""
         for spot in self._spots[oid]:
             self._file(spot.file).copy_from(fd, offset, spot.offset, spot.size)
-        self._note(oid, self._spots[oid][0])
+        self._note((oid, self._spots[oid][0]))
 
-    def _note(self, oid: ChunkId, spot: Spot) -> None:
-        self._landed[oid] = spot
-        self._log.write(_LANDED.pack(oid, *spot))
+    def _note(self, *landed: tuple[ChunkId, Spot]) -> None:
+        self._landed.update(landed)
+        self._log.write(b"".join(_LANDED.pack(oid, *spot) for oid, spot in landed))
 
     def _file(self, number: int) -> durable.Spool:
         if self._open is None or self._open[0] != number:
@@ -144,6 +158,35 @@ class Stage:
                 copied += size
         return copied
 
+    def fill_extents(self, extents: Iterable[Extent]) -> int:
+        """Copy chunks that lie as they are, many at a time; `verify` will tell what they were."""
+        copied = 0
+        for extent in extents:
+            offset = extent.offset
+            for chunks in self._stretches(extent.chunks):
+                size = sum(size for _, size in chunks)
+                for spot in self._spots[chunks[0][0]]:
+                    self._file(spot.file).copy_from(extent.fd, offset, spot.offset, size)
+                self._note(*((oid, self._spots[oid][0]) for oid, _ in chunks))
+                offset += size
+                copied += size
+        return copied
+
+    def _stretches(self, chunks: list[tuple[ChunkId, int]]) -> Iterator[list[tuple[ChunkId, int]]]:
+        """Chunks that belong one behind the other, and nowhere else."""
+        stretch: list[tuple[ChunkId, int]] = []
+        end: tuple[int, int] | None = None
+        for oid, size in chunks:
+            spots = self._spots[oid]
+            alone = len(spots) == 1
+            if stretch and not (alone and end == (spots[0].file, spots[0].offset)):
+                yield stretch
+                stretch = []
+            stretch.append((oid, size))
+            end = (spots[0].file, spots[0].offset + size) if alone else None
+        if stretch:
+            yield stretch
+
     def fill(self, get: Callable[[ChunkId], bytes | None]) -> int:
         """Write what `get` has, already verified; gives the bytes written."""
         written = 0
@@ -167,8 +210,15 @@ class Stage:
                 source.add_at(oid, f"{name}/{spot.file}", spot.offset, spot.size)
         return source
 
-    def verify(self, emit: Emit = silent) -> None:
+    def verify(
+        self, emit: Emit = silent, again: Callable[[ChunkId], bytes | None] | None = None
+    ) -> None:
         """Hash every staged file against its content hash.
+
+        Args:
+            emit: progress.
+            again: reads a chunk anew, verified; asked for those of a file that do not hash to
+                their names, because what they were copied from is damaged or changed.
 
         Raises:
             HashMismatchError: naming the first file that is not what the state says; that
@@ -177,22 +227,47 @@ class Stage:
         self._close()
         self._verified.clear()
         total, done = sum(t.entry.size for t in self.targets), 0
-        for number, target in enumerate(self.targets):
+        for number in range(len(self.targets)):
             if not os.path.exists(self.path(number)):
                 durable.Spool.create(self.path(number)).close()  # an empty file has no chunk
-            found, stamp = _hash_file(self.path(number))
-            size = stamp.size
-            if size != target.entry.size or found != target.entry.content:
-                expected = f"{target.entry.size} bytes, {target.entry.content.short}"
-                actual = f"{size} bytes, {found.short}"
-                self._throw_away(number)
-                raise HashMismatchError(
-                    f"{target.path}: expected {expected}; staged {actual}",
-                    hint="run the same command again; the damaged copy was thrown away",
-                )
-            self._verified.append((target, (stamp.inode, stamp.mtime_ns)))
-            done += size
-            emit(Event("verify", done, total, target.path))
+        with contextlib.closing(self._hashes()) as hashes:
+            for number, (target, what) in enumerate(zip(self.targets, hashes, strict=True)):
+                found, stamp = what
+                right = (target.entry.size, target.entry.content)
+                if (stamp.size, found) != right and again is not None:
+                    self._mend(number, again)
+                    found, stamp = _hash_file(self.path(number))
+                if (stamp.size, found) != right:
+                    expected = f"{target.entry.size} bytes, {target.entry.content.short}"
+                    actual = f"{stamp.size} bytes, {found.short}"
+                    self._throw_away(number)
+                    raise HashMismatchError(
+                        f"{target.path}: expected {expected}; staged {actual}",
+                        hint="run the same command again; the damaged copy was thrown away",
+                    )
+                self._verified.append((target, (stamp.inode, stamp.mtime_ns)))
+                done += stamp.size
+                emit(Event("verify", done, total, target.path))
+
+    def _hashes(self) -> Generator[tuple[ContentHash, Stamp]]:
+        """What each staged file hashes to, on threads where that is worth it."""
+        paths = map(self.path, range(len(self.targets)))
+        if sum(t.entry.size for t in self.targets) < len(self.targets) * _SMALL_BYTES:
+            yield from map(_hash_file, paths)
+        else:
+            with contextlib.closing(in_order(_hash_file, paths)) as hashes:
+                yield from hashes
+
+    def _mend(self, number: int, again: Callable[[ChunkId], bytes | None]) -> None:
+        """Write those chunks of a staged file anew that do not hash to their names."""
+        offset = 0
+        with durable.Spool.reopen(self.path(number)) as file:
+            for oid, size in self.targets[number].chunks:
+                if hash_object(Kind.CHUNK, file.read_at(offset, size)) != oid:
+                    data = again(oid)
+                    if data is not None:
+                        file.write_at(offset, data)
+                offset += size
 
     def _throw_away(self, number: int) -> None:
         """Forget a damaged file and every chunk that was noted as landed in it."""
@@ -248,10 +323,12 @@ def _name(tree: TreeId, targets: list[Target]) -> str:
 
 
 def _hash_file(path: str) -> tuple[ContentHash, Stamp]:
-    hasher = ContentHasher()
     with open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        wide = size >= _WIDE_BYTES
+        hasher = ContentHasher(threads=2 if wide else 1)
         # A megabyte of zeros for each of thousands of small files costs more than their hashes.
-        buffer = bytearray(min(_READ_BYTES, os.fstat(file.fileno()).st_size + 1))
+        buffer = bytearray(min(_WIDE_READ_BYTES if wide else _READ_BYTES, size + 1))
         view = memoryview(buffer)
         while count := file.readinto(buffer):
             hasher.update(view[:count])
