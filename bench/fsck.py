@@ -28,7 +28,9 @@ def fsck(lab: Lab) -> list[Table]:
     table = Table(f"Check of every stored byte, {folder_size(packs) / 1e6:.0f} MB in packs")
     passes: dict[str, list[float]] = {}
     for _ in range(lab.rounds):
-        for line in lab.run(sys.executable, os.path.join(HERE, "scrub.py"), root).output.splitlines():
+        for line in lab.run(
+            sys.executable, os.path.join(HERE, "scrub.py"), root
+        ).output.splitlines():
             name, seconds = line.rsplit(" ", 1)
             passes.setdefault(name, []).append(float(seconds))
     table.add(LIMIT, passes["hash"], "s")

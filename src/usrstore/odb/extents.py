@@ -42,7 +42,7 @@ def find(database: Database, wanted: Iterable[tuple[ChunkId, int]]) -> Iterator[
             found = database.find(oid)
             if found is None:
                 continue
-            pack, row = found
+            pack, row = found.pack, found.row
             if (row.kind, row.encoding, row.size) != (Kind.CHUNK, RAW, size):
                 continue
             if pack not in files:
