@@ -37,6 +37,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "pull": ("sync", "Take a remote's state, whole and verified"),
         "push": ("sync", "Give a remote our state, whole and verified"),
         "fetch": ("sync", "Bring a remote's state into the store only"),
+        "clone": ("clone", "A new root that holds what a remote holds"),
+        "ls-remote": ("clone", "The datasets of a remote and their heads"),
         "bundle": ("bundle", "States in one file, for where no network goes"),
         "serve": ("serve", "Answer another usr over standard input and output"),
         "remotes": ("remotes", "List, add, remove and examine remotes"),

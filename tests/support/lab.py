@@ -225,7 +225,7 @@ def schema_of(words, text: str) -> str:
     while plain[0] not in _NAMES:
         plain = plain[1:]  # the values of --root and the like
     name = _GROUPS.get(tuple(plain[:2]), plain[0])
-    if name in ("diff", "pull", "push") or (name == "status" and len(plain) == 3):
+    if name in ("diff", "pull", "push", "clone") or (name == "status" and len(plain) == 3):
         return "audit" if '"transfer_state"' in text else "diff-local"
     return name
 

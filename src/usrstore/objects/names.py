@@ -7,9 +7,11 @@ typed on a command line without surprises ([F-33]…[F-35]).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NewType
 
 from usrstore.errors import InvalidNameError, UnsafeFileError
+from usrstore.objects.ids import ManifestId, ObjectId
 
 DatasetId = NewType("DatasetId", str)
 RefName = NewType("RefName", str)
@@ -110,6 +112,15 @@ def head_ref(dataset: DatasetId) -> RefName:
 def folder_ref(dataset: DatasetId) -> RefName:
     """Where the folder is, while a checkout has taken it elsewhere than the head."""
     return RefName(f"folders/{dataset}")
+
+
+def heads_of(refs: Mapping[RefName, ObjectId]) -> dict[DatasetId, ManifestId]:
+    """Every dataset that has a head, with it."""
+    return {
+        DatasetId(name.removeprefix("heads/")): ManifestId(oid)
+        for name, oid in refs.items()
+        if name.startswith("heads/")
+    }
 
 
 def remote_ref(remote: str, dataset: DatasetId) -> RefName:

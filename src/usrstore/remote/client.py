@@ -9,7 +9,7 @@ from usrstore.errors import ConnectionLostError, ProtocolError, UnsupportedError
 from usrstore.objects.codec import Fields
 from usrstore.objects.ids import ChunkId, ContentHash, Kind, ObjectId, RecipeId, StateId
 from usrstore.remote import messages
-from usrstore.remote.peer import Ask, Compared, Outcome, Piece, Planned, Probe, Proposal, Seen
+from usrstore.remote.peer import Ask, Compared, Held, Outcome, Piece, Planned, Probe, Proposal, Seen
 from usrstore.remote.wire import PROTOCOL, Record, Wire
 
 T = TypeVar("T")
@@ -75,6 +75,10 @@ class WirePeer:
     def probe(self) -> Probe:
         self.wire.send({"op": "probe"})
         return self._checked(lambda: messages.parse_probe(self._answer("probed")))
+
+    def datasets(self) -> list[Held]:
+        self.wire.send({"op": "list"})
+        return self._checked(lambda: messages.parse_listed(self._answer("listed")))
 
     def compare(self, ask: Ask) -> Compared:
         self.wire.send(messages.ask_message(ask))

@@ -20,14 +20,16 @@ from usrstore.objects.ids import (
     hash_object,
 )
 from usrstore.objects.manifest import MAX_REGISTRY_BYTES
+from usrstore.objects.names import check_dataset
 from usrstore.objects.tree import FolderEntry
-from usrstore.remote.peer import Ask, Checks, Compared, Intent, Nodes, Probe, Proposal, Seen
+from usrstore.remote.peer import Ask, Checks, Compared, Held, Intent, Nodes, Probe, Proposal, Seen
 from usrstore.remote.wire import MAX_MESSAGE_BYTES, Record
 
 Id = TypeVar("Id", bound=ObjectId)
 _MODES = ("hash", "auto", "size", "parquet")
 _INTENTS = ("diff", "pull", "push")
 MAX_METADATA_BYTES = 1 << 30
+_MAX_LISTED_BYTES = 32 << 20
 
 
 def pack_ids(oids: Iterable[ObjectId]) -> bytes:
@@ -64,6 +66,30 @@ def _seen(fields: Fields, name: str) -> Seen | None:
 
 def _timeout(fields: Fields) -> float:
     return fields.integer("lock_timeout_ms", most=86_400_000) / 1000
+
+
+_NOBODY = "0" * 64
+
+
+def listed_message(held: Sequence[Held]) -> dict[str, Any]:
+    """One line a dataset: its head in hex (zeros: none yet), a blank, its id."""
+    lines = (f"{row.head.hex() if row.head else _NOBODY} {row.dataset}\n" for row in held)
+    return {"op": "listed", "datasets": "".join(lines)}
+
+
+def parse_listed(fields: Fields) -> list[Held]:
+    """Raises: ProtocolError."""
+    text = fields.text("datasets", most=_MAX_LISTED_BYTES)
+    fields.done()
+    held = []
+    for line in text.split("\n")[:-1]:
+        head, _, name = line.partition(" ")
+        try:
+            oid = None if head == _NOBODY else ManifestId(ObjectId.parse(head))
+            held.append(Held(check_dataset(name), oid))
+        except UsrError as exc:
+            raise ProtocolError(f"a list of datasets that cannot be read: {exc.message}") from exc
+    return held
 
 
 def probe_message(probe: Probe) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from usrstore.objects.ids import (
     StateId,
     TreeId,
 )
+from usrstore.objects.names import DatasetId
 from usrstore.objects.tree import FolderEntry
 
 Intent = Literal["diff", "pull", "push"]
@@ -181,11 +182,27 @@ class Probe:
     registry: bool
 
 
+class Held(NamedTuple):
+    """A dataset at a peer.
+
+    Attributes:
+        dataset: its id.
+        head: the manifest its head names; None before its first signed state.
+    """
+
+    dataset: DatasetId
+    head: ManifestId | None
+
+
 class Peer(Protocol):
     """One end, for one dataset at a time. Every call may raise any UsrError."""
 
     def probe(self) -> Probe:
         """Look at the place itself; leaves nothing behind."""
+        ...
+
+    def datasets(self) -> Sequence[Held]:
+        """Every dataset that may be asked for, sorted by id. Nothing is captured."""
         ...
 
     def compare(self, ask: Ask) -> Compared:

@@ -74,6 +74,7 @@ class _Session:
         self._handlers: dict[str, Callable[[Fields], None]] = {
             "hello": self._hello,
             "probe": self._probe,
+            "list": self._list,
             "compare": self._compare,
             "want": self._want,
             "send": self._send,
@@ -102,6 +103,12 @@ class _Session:
     def _probe(self, fields: Fields) -> None:
         fields.done()
         self._wire.send(messages.probe_message(self._peer.probe()))
+
+    def _list(self, fields: Fields) -> None:
+        fields.done()
+        only = self._limits.dataset
+        held = [row for row in self._peer.datasets() if only is None or row.dataset == only]
+        self._wire.send(messages.listed_message(held))
 
     def _compare(self, fields: Fields) -> None:
         ask = messages.parse_ask(fields)

@@ -27,7 +27,7 @@ from usrstore.objects.ids import (
     TreeId,
 )
 from usrstore.objects.manifest import Manifest
-from usrstore.objects.names import DatasetId, head_ref
+from usrstore.objects.names import DatasetId, head_ref, heads_of
 from usrstore.objects.tree import FileEntry, FolderEntry, Listing, Tree
 from usrstore.odb import exclusive, guard, reach
 from usrstore.odb.backend.backend import Backend
@@ -38,6 +38,7 @@ from usrstore.odb.states import Change, States
 from usrstore.remote.peer import (
     Ask,
     Compared,
+    Held,
     Nodes,
     Outcome,
     Piece,
@@ -112,6 +113,11 @@ class Bare:
             now_us=int(found.mtime_s * 1e6) if found else 0,
             registry=False,
         )
+
+    def datasets(self) -> list[Held]:
+        newest = self._states.newest()
+        heads = heads_of(newest.refs) if newest else {}
+        return [Held(name, head) for name, head in sorted(heads.items())]
 
     # ── both directions ─────────────────────────────────────────────────────────────────
     def compare(self, ask: Ask) -> Compared:

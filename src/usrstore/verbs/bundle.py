@@ -24,7 +24,7 @@ from usrstore.errors import (
 )
 from usrstore.objects.ids import ChunkId, Kind, ManifestId, ObjectId
 from usrstore.objects.manifest import Signed
-from usrstore.objects.names import DatasetId, head_ref
+from usrstore.objects.names import DatasetId, head_ref, heads_of
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.objects.tree import FileEntry
 from usrstore.odb import durable, reach
@@ -234,11 +234,7 @@ class Bundle:
             newest = States(self.backend).newest()
             if newest is None:
                 raise DecodeError(f"{path} is no bundle: it names no state")
-            self.heads = {
-                DatasetId(name.removeprefix("heads/")): ManifestId(oid)
-                for name, oid in sorted(newest.refs.items())
-                if name.startswith("heads/")
-            }
+            self.heads = dict(sorted(heads_of(newest.refs).items()))
             self.needs = self._read_needs()
         except BaseException:
             self.close()

@@ -17,13 +17,14 @@ from usrstore.errors import (
 )
 from usrstore.objects import names, recipe, tree
 from usrstore.objects.ids import ChunkId, ContentHash, Kind, ManifestId, RecipeId, TreeId
-from usrstore.objects.names import head_ref
+from usrstore.objects.names import head_ref, heads_of
 from usrstore.objects.progress import Emit, silent
 from usrstore.objects.tree import FileEntry, FolderEntry
 from usrstore.odb.states import Change
 from usrstore.remote.peer import (
     Ask,
     Compared,
+    Held,
     Nodes,
     Outcome,
     Piece,
@@ -87,6 +88,11 @@ class Host:
 
     def probe(self) -> Probe:
         return probe(self._root, self._who, may_write=not self._read_only)
+
+    def datasets(self) -> list[Held]:
+        heads = heads_of(self._root.states.refs()) if self._root.has_store else {}
+        names = sorted({*self._root.datasets(), *heads})
+        return [Held(name, heads.get(name)) for name in names]
 
     # ── both directions ─────────────────────────────────────────────────────────────────
     def compare(self, ask: Ask) -> Compared:
