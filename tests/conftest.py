@@ -50,6 +50,13 @@ def moto_server(memory_home):
 
 
 @pytest.fixture(scope="session")
+def rclone_server(memory_home):
+    """An S3 server that ignores preconditions."""
+    with buckets.rclone(memory_home) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def ceph_server():
     """Another one, of another make: the gateway of a Ceph cluster. CI has its programs."""
     missing = buckets.ceph_missing()

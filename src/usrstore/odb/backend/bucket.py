@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PATIENCE_S = 60.0
 SINGLE_PUT_BYTES = 8 << 20
 _PART_BYTES = 8 << 20
 _PARTS_AT_ONCE = 4  # four parts of 8 MiB: what an upload holds in memory
@@ -66,12 +67,13 @@ class BucketBackend:
     """
 
     def __init__(
-        self, address: Address, environment: Mapping[str, str], *, patience_s: float = 60.0
+        self, address: Address, environment: Mapping[str, str], *, patience_s: float | None = None
     ) -> None:
         self.address = address
         self.sent = 0
         self.received = 0
         self.requests = 0
+        patience_s = PATIENCE_S if patience_s is None else patience_s
         self._patience_s = patience_s
         self._prefix = f"{address.prefix}/" if address.prefix else ""
         self._lock = threading.Lock()
