@@ -11,8 +11,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from measure import Sample, run
 
@@ -32,12 +32,14 @@ class Lab:
         ssh_config: how the loopback sshd is reached, as host `bench`.
         quick: smaller data and fewer rounds.
         dvc: a dvc program to compare with, or None.
+        extra: more of the environment that commands see.
     """
 
     home: str
     ssh_config: str
     quick: bool
     dvc: str | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rounds(self) -> int:
@@ -57,6 +59,7 @@ class Lab:
             "GIT_CONFIG_NOSYSTEM": "1",
             "LC_ALL": "C.UTF-8",
             "DVC_NO_ANALYTICS": "1",
+            **self.extra,
         }
 
     def run(self, *argv: str, cwd: str | None = None) -> Sample:

@@ -24,6 +24,8 @@ import query
 import startup
 import transfer
 
+import bucket
+
 BENCHMARKS = {
     "startup": startup.startup,
     "push": transfer.push,
@@ -34,6 +36,7 @@ BENCHMARKS = {
     "commit": keep.commit,
     "checkout": keep.checkout,
     "fsck": fsck.fsck,
+    "bucket": bucket.bucket,
     "index": index.index,
     "query": query.query,
 }
@@ -86,6 +89,7 @@ def machine() -> dict[str, str]:
         "ssh": said("ssh", "-V"),
         "rsync": said("rsync", "--version"),
         "git": said("git", "--version"),
+        "rclone": said(bucket.RCLONE_PROGRAM, "--version"),
     }
 
 

@@ -21,7 +21,7 @@ from usrstore.errors import (
     UsrError,
 )
 from usrstore.objects.ids import Kind
-from usrstore.odb import database
+from usrstore.odb import pack
 from usrstore.verbs import bare
 
 FILES = {
@@ -179,8 +179,8 @@ def damage(lake, *, data):
     """Flip one byte in the middle of every pack of data, or of metadata."""
     for stat in list(lake.backend.list("packs/")):
         value, at = lake.backend._values[stat.key]
-        pack = database.Pack(lake.backend, database.pack_of_key(stat.key), stat.size)
-        kinds = {row.kind for _, row in pack.index.items()}
+        opened = pack.Pack(lake.backend, pack.pack_of_key(stat.key), stat.size)
+        kinds = {row.kind for _, row in opened.index.items()}
         if (Kind.CHUNK in kinds) is data:
             bent = bytearray(value)
             bent[100] ^= 1

@@ -190,13 +190,10 @@ class Batch:
         return True
 
     def put_stored(self, oid: ObjectId, stored: bytes | memoryview, row: Row) -> bool:
-        """Add a chunk that is encoded already, and checked; True if it was new."""
-        if self._database.has(oid) or self.holds(oid):
+        """Add an object that is encoded already, and checked; True if it was new."""
+        if self.holds(oid) or self._database.keeps(oid):
             return False
-        self._data = self._data or self._writer()
-        self._data.add_stored(oid, stored, row)
-        if self._full(self._data):
-            self._roll()
+        self._add_stored(oid, stored, row)
         return True
 
     def _add_meta(self, kind: Kind, oid: ObjectId, data: bytes | memoryview) -> None:
@@ -216,6 +213,9 @@ class Batch:
             return
         stored = pack.read_stored(row)
         checked(oid, row, stored, f"pack {pack.pack.short}")
+        self._add_stored(oid, stored, row)
+
+    def _add_stored(self, oid: ObjectId, stored: bytes | memoryview, row: Row) -> None:
         if row.kind == Kind.CHUNK:
             self._data = self._data or self._writer()
             self._data.add_stored(oid, stored, row)

@@ -228,7 +228,7 @@ class Bare:
     # ── push: ours goes up ──────────────────────────────────────────────────────────────
     def offer(self, recipes: Sequence[RecipeId]) -> list[RecipeId]:
         self._asked()
-        return [oid for oid in recipes if not self._database.has(oid)]
+        return [oid for oid in recipes if not self._database.keeps(oid)]
 
     def plan(self, proposal: Proposal) -> Planned:
         if proposal.dataset != self._asked():

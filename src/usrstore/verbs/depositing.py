@@ -82,7 +82,7 @@ class Depositing:
             for path, entry in sorted(listing.items(), key=_order):
                 for oid, size in _chunks(self._get, entry):
                     found = self._database.find(oid)
-                    if found is None:
+                    if found is None or not self._database.keeps(oid):
                         self._wanted[oid] = size
                     elif not same(before.get(path), entry) and not self._database.has(
                         found.pack.pack  # stored once more when the push that made it ends
