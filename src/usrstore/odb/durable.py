@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Literal, Self, TypeVar
 
 from usrstore.errors import DiskFullError, ReadOnlyError, StorageError
+from usrstore.odb import sharing
 
 Tap = Callable[[Literal["before", "after"], str, str], None]
 T = TypeVar("T")
@@ -69,7 +70,7 @@ def make_folder(path: str, *, mode: int = 0o777) -> None:
     if parent and not os.path.isdir(parent):
         make_folder(parent, mode=mode)
     try:
-        _step("mkdir", path, os.mkdir, path, mode)
+        _step("mkdir", path, sharing.make_folder, path, mode)
     except StorageError:
         if not os.path.isdir(path):  # another process made it first
             raise
@@ -255,7 +256,7 @@ def append(path: str, data: bytes, *, mode: int = 0o666) -> None:
     """
     made = not os.path.lexists(path)
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-    fd = _step("open", path, os.open, path, flags, mode)
+    fd = _step("open", path, sharing.open_file, path, flags, mode)
     try:
         size = os.fstat(fd).st_size
 
@@ -293,8 +294,7 @@ def truncate(path: str, size: int) -> None:
 class Spool:
     """A file of ours that is being written; nobody reads it until it has been synced.
 
-    Writes start their way to the disk early (EVERY 32 MiB), so that the final `sync` has
-    little left to wait for.
+    Writes start for the disk every 32 MiB, so that the final `sync` has little to wait for.
     """
 
     __slots__ = ("_fd", "_pending", "path", "size")
@@ -308,7 +308,7 @@ class Spool:
     @classmethod
     def create(cls, path: str, *, mode: int = 0o666) -> Spool:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        return cls(path, _step("create", path, os.open, path, flags, mode), 0)
+        return cls(path, _step("create", path, sharing.open_file, path, flags, mode), 0)
 
     @classmethod
     def reopen(cls, path: str) -> Spool:

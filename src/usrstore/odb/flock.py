@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 
 from usrstore.errors import LockedError
+from usrstore.odb import sharing
 
 _POLL_S = (0.001, 0.05)  # the first wait, and the longest
 
@@ -58,7 +59,7 @@ def _open(path: str, *, create: bool) -> int | None:
     except PermissionError:
         return None
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        return sharing.open_file(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as exc:
         if exc.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT):
             return None
