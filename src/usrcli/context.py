@@ -100,7 +100,19 @@ def make_who(root: Root | None = None) -> Who:
         now_us=now_us,
         signer=lambda: ring().signer(),
         own_keys=lambda: ring().own(),
+        actor=_actor(),
     )
+
+
+def _actor() -> dict[str, Any]:
+    """Who event logs name: a tool that runs us may say what it is, and which of its runs."""
+    pid = os.getpid()
+    return {
+        "tool": os.environ.get("USR_ACTOR_TOOL") or "usr",
+        "run_id": os.environ.get("USR_ACTOR_RUN_ID") or f"usr-pid-{pid}",
+        "host": os.uname().nodename[:200],
+        "pid": pid,
+    }
 
 
 def now_us() -> int:

@@ -45,7 +45,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "trust": ("trust", "Say whose signatures to believe"),
     },
     "History": {
-        "init": ("worktree", "Make a root: a registry and a store"),
+        "init": ("worktree", "Make a root, or a dataset in it"),
         "commit": ("worktree", "Keep a dataset as it is, for ever"),
         "status": ("worktree", "What changed since the last state"),
         "log": ("log", "The states of a dataset, newest first"),
@@ -58,6 +58,11 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "fsck": ("upkeep", "Check everything that is stored"),
     },
     "Datasets": {
+        "import": ("datasets", "Append rows from a file"),
+        "snapshot": ("datasets", "Keep a copy of the base table inside the dataset"),
+        "namespace": ("namespaces", "Register, list and show namespaces of columns"),
+        "events": ("events", "Read what was done to a dataset"),
+        "maintenance": ("maintenance", "Freeze, tidy, repair, merge"),
         "ls": ("tables", "The datasets of this root"),
         "info": ("tables", "Name, size and columns of a dataset"),
         "schema": ("tables", "The columns of a dataset and their types"),
@@ -123,7 +128,9 @@ class LazyGroup(click.Group):
         if cmd_name not in _MODULE:
             return None
         module = importlib.import_module(f"usrcli.{_MODULE[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        name = cmd_name.replace("-", "_")
+        # A Python keyword cannot be a function's name.
+        command: click.Command = getattr(module, name, None) or getattr(module, f"{name}_")
         if COMPLETE_VARIABLE in os.environ:  # a shell asks; see `usr completion`
             from usrcli import completion
 

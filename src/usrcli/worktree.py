@@ -26,17 +26,35 @@ from usrstore.root import Root
 from usrstore.verbs.site import Site
 
 
-@click.command(short_help="Make a root: a registry and a store")
-@click.argument("folder", required=False)
+@click.command(short_help="Make a root, or a dataset in it")
+@click.argument("dataset", required=False)
+@click.option("--source", help="Where its sequences come from, for the notes.")
+@click.option("--notes", help="What people should know of it.")
 @json_option
-def init(folder: str | None, as_json: bool) -> int:
-    """Make FOLDER (or this one) a root: a place for datasets, with a registry and a store.
+def init(dataset: str | None, source: str | None, notes: str | None, as_json: bool) -> int:
+    """Make DATASET, an empty one; without it, make this folder (or --root) a root.
 
-    What is there already is left as it is.
+    A path ('.', './x', '/data/x') makes that folder a root: a place for datasets, with a
+    registry and a store. What is there already is left as it is.
     """
+    if dataset is not None and not _is_path(dataset):
+        from usrcli import datasets
+
+        return datasets.init(dataset, source or "", notes or "", as_json=as_json)
+    if source is not None or notes is not None:
+        raise click.UsageError("--source and --notes describe a dataset; name it")
+    return _init_root(dataset, as_json=as_json)
+
+
+def _is_path(text: str) -> bool:
+    return text in (".", "..") or text.startswith(("/", "./", "../", "~"))
+
+
+def _init_root(folder: str | None, *, as_json: bool) -> int:
     from usrstore.dataset import registry
 
-    path = os.path.abspath(folder or settings().root or os.environ.get("USR_ROOT") or ".")
+    given = folder or settings().root or os.environ.get("USR_ROOT") or "."
+    path = os.path.abspath(os.path.expanduser(given))
     durable.make_folder(path)
     root = Root(path)
     made = root.create_store()

@@ -132,11 +132,11 @@ def test_both_sides_see_the_same_relation(local, remote, base):
 
 def test_a_log_is_a_prefix_only_as_far_as_it_is_there(tmp_path):
     path = tmp_path / "log"
-    assert prefix_hash(str(path), 0) == hash_object(Kind.CHUNK, b"")
-    assert prefix_hash(str(path), 1) is None
+    assert prefix_hash(str(path), size=0) == hash_object(Kind.CHUNK, b"")
+    assert prefix_hash(str(path), size=1) is None
     path.write_bytes(b"12345")
-    assert prefix_hash(str(path), 3) == hash_object(Kind.CHUNK, b"123")
-    assert prefix_hash(str(path), 6) is None
+    assert prefix_hash(str(path), size=3) == hash_object(Kind.CHUNK, b"123")
+    assert prefix_hash(str(path), size=6) is None
 
 
 # ── whole verbs, over every combination ──────────────────────────────────────────────────

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from usrstore.errors import IntegrityError, InvalidInputError
+from usrstore.errors import IntegrityError
 from usrstore.odb import durable
 
 if TYPE_CHECKING:
@@ -309,7 +309,19 @@ def batches(
             yield pa.Table.from_batches([batch])
 
 
-def check_schema(found: pa.Schema, wanted: pa.Schema, what: str) -> None:
-    """Raises: InvalidInputError: two tables cannot be one."""
-    if not found.remove_metadata().equals(wanted.remove_metadata()):
-        raise InvalidInputError(f"{what} has other columns: {found.names}, not {wanted.names}")
+def groups(path: str) -> Iterator[Iterator[pa.Table]]:
+    """The row groups of a file in order, each as tables of a bounded number of rows.
+
+    Raises:
+        IntegrityError: it does not open as Parquet.
+    """
+    import pyarrow as pa
+
+    with open_file(path) as file:
+        for number in range(file.metadata.num_row_groups):
+            yield (
+                pa.Table.from_batches([batch])
+                for batch in file.iter_batches(
+                    batch_size=ROW_GROUP_ROWS, row_groups=[number], use_threads=False
+                )
+            )

@@ -213,7 +213,7 @@ def _log_guard(met: Meeting) -> Callable[[Stage], None]:
     def guard(stage: Stage) -> None:
         for number, target in enumerate(stage.targets):
             if target.path == EVENTS_FILE:
-                if prefix_hash(stage.path(number), ours.size) != ours.content:
+                if prefix_hash(stage.path(number), size=ours.size) != ours.content:
                     raise diverged(met, "pull")
                 return
 

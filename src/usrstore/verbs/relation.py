@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
+from usrstore.dataset import archive
 from usrstore.objects.compare import compare, same
 from usrstore.objects.ids import ContentHash, ContentHasher, ManifestId, TreeId
 from usrstore.objects.manifest import Manifest
@@ -95,8 +96,9 @@ def _without_base(
         if not local_only and (local_size < remote_size or same(ours, theirs)):
             # The remote's log is not here yet; the receiver compares it before it promotes.
             return Judged(Relation.REMOTE_AHEAD, guard_log=bool(local_size), guessed=guessed)
+        # A log that was gardened is shorter than the one that it continues.
         log_stands = theirs is None or log_is_prefix(theirs.size, theirs.content)
-        if not remote_only and (remote_size < local_size or same(ours, theirs)) and log_stands:
+        if not remote_only and log_stands:
             return Judged(Relation.LOCAL_AHEAD, guessed=guessed)
     return Judged(
         Relation.DIVERGED,
@@ -131,22 +133,28 @@ def find_base(
     return next((manifest.tree for oid, manifest in ours.items() if oid in theirs), None)
 
 
-def prefix_hash(path: str, size: int) -> ContentHash | None:
-    """The hash of the first `size` bytes of a file; None if it has fewer."""
+def prefix_hash(*paths: str, size: int) -> ContentHash | None:
+    """The hash of the first `size` bytes of files laid end to end; None if they have fewer."""
     hasher = ContentHasher()
-    try:
-        with open(path, "rb") as file:
-            while size > 0:
-                piece = file.read(min(size, 1 << 20))
-                if not piece:
-                    return None
-                hasher.update(piece)
-                size -= len(piece)
-    except FileNotFoundError:
-        return hasher.digest() if size == 0 else None
-    return hasher.digest()
+    for path in paths:
+        try:
+            with open(path, "rb") as file:
+                while size > 0 and (piece := file.read(min(size, 1 << 20))):
+                    hasher.update(piece)
+                    size -= len(piece)
+        except FileNotFoundError:
+            continue
+    return hasher.digest() if size == 0 else None
 
 
 def local_log_is_prefix(folder: str) -> Callable[[int, ContentHash], bool]:
-    path = os.path.join(folder, EVENTS_FILE)
-    return lambda size, content: prefix_hash(path, size) == content
+    """Whether the log continues another; a log that was gardened continues what it was."""
+
+    def is_prefix(size: int, content: ContentHash) -> bool:
+        log = os.path.join(folder, EVENTS_FILE)
+        if prefix_hash(log, size=size) == content:
+            return True
+        *archives, _ = whole = archive.history(folder)
+        return bool(archives) and prefix_hash(*whole, size=size) == content
+
+    return is_prefix
