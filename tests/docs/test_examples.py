@@ -8,10 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from usrcli.drills import dataset
-from usrcli.main import COMMANDS
+from usrcli.main import COMMANDS, cli
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -58,9 +59,12 @@ def usr_lines() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "line"), usr_lines(), ids=lambda value: str(value)[:40])
 def test_commands_shown_exist_with_the_options_shown(page: str, line: str) -> None:
     words = line.split()
+    if words[1] == "--root":
+        del words[1:3]
     known = {name for rows in COMMANDS.values() for name in rows}
     assert words[1] in known, f"{page}: {line}"
-    target = words[1:3] if words[1] in ("remotes", "trust") else words[1:2]
+    command = cli.get_command(click.Context(cli), words[1])
+    target = words[1:3] if isinstance(command, click.Group) else words[1:2]
     help_text = subprocess.run(
         [sys.executable, "-m", "usrcli", *target, "--help"],
         capture_output=True,
