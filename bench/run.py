@@ -20,7 +20,6 @@ import fsck
 import index
 import keep
 import lab
-import peers
 import query
 import startup
 import transfer
@@ -36,8 +35,6 @@ BENCHMARKS = {
     "part": change.part,
     "commit": keep.commit,
     "checkout": keep.checkout,
-    "status": keep.status,
-    "memory": keep.memory,
     "fsck": fsck.fsck,
     "bucket": bucket.bucket,
     "index": index.index,
@@ -93,7 +90,6 @@ def machine() -> dict[str, str]:
         "rsync": said("rsync", "--version"),
         "git": said("git", "--version"),
         "rclone": said(bucket.RCLONE_PROGRAM, "--version"),
-        **peers.versions(),
     }
 
 

@@ -74,6 +74,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "grep": ("rows", "Rows whose sequence matches a pattern"),
         "export": ("rows", "Rows as CSV, JSON lines or Parquet"),
         "attach": ("overlays", "Add columns from a file, as one more part of an overlay"),
+        "materialize": ("overlays", "Make columns of overlays"),
+        "delete": ("marks", "Hide rows from readers"),
+        "restore": ("marks", "Show deleted rows again"),
+        "state": ("marks", "Say of rows: masked, quality, split, lineage"),
     },
     "Keeping": {
         "du": ("keeping", "Where the bytes are, and what each state costs"),

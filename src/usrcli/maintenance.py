@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from usrcli import overlaycare
 from usrcli.context import find_root, json_option, print_json
 from usrcli.datasets import lock_option, open_site
 from usrcli.render.text import plural
@@ -288,3 +289,12 @@ def merge(
         f"{result.replaced} replaced, {result.skipped} skipped; {result.rows} rows"
     )
     return 0
+
+
+for command in (
+    overlaycare.overlay_compact,
+    overlaycare.overlay_remove,
+    overlaycare.overlay_refresh_metadata,
+    overlaycare.overlay_project,
+):
+    maintenance.add_command(command)

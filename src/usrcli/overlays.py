@@ -1,4 +1,4 @@
-"""attach: columns from a file."""
+"""attach, materialize: columns beside the rows, and columns of the rows."""
 
 from __future__ import annotations
 
@@ -7,33 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from usrcli.context import (
-    find_root,
-    infer_dataset,
-    json_option,
-    make_who,
-    parse_seconds,
-    print_json,
-)
+from usrcli.context import json_option, print_json, terminal
+from usrcli.datasets import lock_option, open_site
 from usrcli.render.text import plural
-from usrstore.objects.names import DatasetId
-from usrstore.verbs.site import Site
 
 if TYPE_CHECKING:
     from usrstore.verbs.attach import AttachResult
 
 KEYS = ("id", "sequence", "sequence_norm", "sequence_ci")
-
-lock_option = click.option(
-    "--lock-timeout", type=float, metavar="S", help="How long to wait for other programs [30]."
-)
-
-
-def open_site(dataset: str | None, lock_timeout: float | None) -> Site:
-    """The dataset that a command is about."""
-    root = find_root()
-    name = DatasetId(infer_dataset(root, dataset))
-    return Site.open(root, name, make_who(root), lock_timeout_s=parse_seconds(lock_timeout))
 
 
 def split(text: str | None) -> tuple[str, ...] | None:
@@ -75,7 +56,7 @@ def attach(
     parse_json: bool,
     backend: str,
     note: str,
-    lock_timeout: float | None,
+    lock_timeout_s: float,
     as_json: bool,
 ) -> int:
     """Attach columns of FILE to the rows of DATASET; or say all that is wrong, and write nothing.
@@ -87,7 +68,7 @@ def attach(
     from usrstore.verbs.attach import attach as verb
 
     del backend
-    site = open_site(dataset, lock_timeout)
+    site = open_site(dataset, lock_timeout_s)
     column = key_col or ("id" if key == "id" else "sequence")
     wish = Wish(namespace, key, column, split(columns), parse_json)
     done = verb(
@@ -127,3 +108,67 @@ def _tell(dataset: str, namespace: str, done: AttachResult) -> None:
     names = ", ".join(done.columns)
     click.echo(f"{dataset}: {plural(done.rows_matched, 'row')} of {names}{missing}")
     click.echo(f"wrote {done.path}")
+
+
+@click.command(short_help="Make columns of overlays: what they say is the base's from now on")
+@click.argument("dataset", required=False)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("--snapshot-before", is_flag=True, help="Keep the base as it was, too.")
+@click.option("--namespaces", metavar="A,B", help="Whose [all but tombstones and record state].")
+@click.option("--drop-overlays", is_flag=True, help="Remove the overlays afterwards.")
+@click.option("--archive-overlays", is_flag=True, help="Move them to _derived/_archived.")
+@click.option("--drop-deleted", is_flag=True, help="Leave deleted rows out for good.")
+@lock_option
+@json_option
+def materialize(
+    dataset: str | None,
+    yes: bool,
+    snapshot_before: bool,
+    namespaces: str | None,
+    drop_overlays: bool,
+    archive_overlays: bool,
+    drop_deleted: bool,
+    lock_timeout_s: float,
+    as_json: bool,
+) -> int:
+    """Write what overlays of DATASET say into records.parquet, as columns of its rows.
+
+    Readers see the same before and after. The base as it becomes is kept in _snapshots.
+    """
+    from usrstore.verbs.materialize import materialize as verb
+
+    site = open_site(dataset, lock_timeout_s)
+    if not yes and terminal() and not as_json:
+        what = " and drop its deleted rows for good" if drop_deleted else ""
+        click.confirm(f"Rewrite records.parquet of {site.dataset}{what}?", default=True, abort=True)
+    done = verb(
+        site,
+        namespaces=split(namespaces),
+        snapshot_before=snapshot_before,
+        drop_overlays=drop_overlays,
+        archive_overlays=archive_overlays,
+        drop_deleted=drop_deleted,
+    )
+    if as_json:
+        print_json(
+            {
+                "dataset": site.dataset,
+                "namespaces": list(done.namespaces),
+                "rows": done.rows,
+                "rows_dropped": done.rows_dropped,
+                "columns_added": list(done.columns_added),
+                "overlays": done.overlays,
+                "snapshots": list(done.snapshots),
+            }
+        )
+        return 0
+    if not done.snapshots:
+        click.echo(f"{site.dataset}: nothing to materialize; nothing was changed")
+        return 0
+    whose = ", ".join(done.namespaces) or "no overlay"
+    gone = f", {plural(done.rows_dropped, 'deleted row')} dropped" if done.rows_dropped else ""
+    added = f", new columns: {', '.join(done.columns_added)}" if done.columns_added else ""
+    click.echo(f"{site.dataset}: materialized {whose}: {plural(done.rows, 'row')}{gone}{added}")
+    if done.overlays != "kept":
+        click.echo(f"the overlays were {done.overlays}")
+    return 0

@@ -134,3 +134,114 @@ def test_a_missing_registry_and_a_missing_dataset(lab):
     assert "hint: make one with `usr init`" in said.err
     flags = ["--path", path, "--namespace", "infer", "--key", "id"]
     lab.usr("attach", "nope/x", *flags).failed("dataset-not-found", 4)
+
+
+# ── compact, remove, stamp, project, materialize ────────────────────────────────────────
+@pytest.fixture
+def attached(lab):
+    """Two parts that overlap."""
+    attach(lab, csv(lab, f"id,score\n{IDS[0]},1\n{IDS[1]},2\n")).ok()
+    attach(lab, csv(lab, f"id,score,n\n{IDS[0]},3,4\n"), "--allow-overwrite").ok()
+    return lab
+
+
+def care(lab, command, *words):
+    return lab.usr("maintenance", command, DATASET, "--namespace", "infer", *words)
+
+
+def test_w9_overlay_compact_says_what_it_made(attached):
+    said = care(attached, "overlay-compact").ok()
+    assert said.lines == [
+        f"{DATASET}: 2 parts of 3 rows, 1 of them overwritten by newer ones",
+        "wrote _derived/infer.parquet",
+    ]
+    again = untouched(attached, lambda: care(attached, "overlay-compact")).ok()
+    assert again.lines == [f"{DATASET}: infer is one file already: _derived/infer.parquet"]
+    assert care(attached, "overlay-compact", "--json").data["created"] is False
+
+
+def test_overlay_remove_in_its_modes(attached):
+    said = care(attached, "overlay-remove", "--mode", "archive", "--json").ok()
+    assert len(said.data["removed"]) == 2
+    assert (attached.folder / said.data["archived"]).is_dir()
+    untouched(attached, lambda: care(attached, "overlay-remove")).failed("overlay-not-found", 4)
+    said = untouched(attached, lambda: care(attached, "overlay-remove", "--mode", "delete")).ok()
+    assert said.out == f"{DATASET}: no overlay infer; nothing was changed\n"
+
+
+def test_overlay_refresh_metadata_counts_files(attached):
+    overlays.write_registry(attached.root, {**overlays.NAMESPACES, "more": {"more__x": "bool"}})
+    said = care(attached, "overlay-refresh-metadata").ok()
+    assert said.out == f"{DATASET}: 2 files of infer stamped with the registry in force\n"
+    assert care(attached, "overlay-refresh-metadata", "--json").data["changed"] == []
+
+
+def test_overlay_project_dry_and_real(attached):
+    other = attached.root / "ns" / "other"
+    overlays.write_base(other, [overlays.row("ACGT"), overlays.row("AAAA")])
+    words = ["--src", DATASET, "--dest", "ns/other", "--namespace", "infer", "--columns", "score"]
+    command = ["maintenance", "overlay-project", *words]
+    attached.usr(*command).failed("projection-missing", 3)
+    said = attached.usr(*command, "--allow-missing", "--dry-run").ok()
+    assert said.out == f"ns/other: 1 of 2 rows would get infer__score of {DATASET}\n"
+    said = attached.usr(*command, "--allow-missing", "--json").ok()
+    assert (said.data["matched"], said.data["missing"]) == (1, 1)
+    assert overlays.joined(other)[0]["infer__score"] == 3.0
+
+
+def test_materialize_says_what_it_did(attached):
+    said = attached.usr("materialize", DATASET, "-y", "--drop-overlays").ok()
+    assert said.lines == [
+        f"{DATASET}: materialized infer: 5 rows, new columns: infer__score, infer__n",
+        "the overlays were dropped",
+    ]
+    again = untouched(attached, lambda: attached.usr("materialize", DATASET)).ok()
+    assert again.out == f"{DATASET}: nothing to materialize; nothing was changed\n"
+    assert attached.usr("materialize", DATASET, "--json").data["snapshots"] == []
+
+
+def test_materialize_drops_deleted_rows_if_asked(attached):
+    attached.usr("delete", DATASET, "--id", IDS[0], "--reason", "bad").ok()
+    words = ["--namespaces", "infer", "--drop-deleted", "--snapshot-before", "--json"]
+    data = attached.usr("materialize", DATASET, *words).ok().data
+    assert (data["rows"], data["rows_dropped"], len(data["snapshots"])) == (4, 1, 2)
+    attached.usr("materialize", DATASET, "--namespaces", "nope").failed("overlay-not-found", 4)
+    both = ["--drop-overlays", "--archive-overlays"]
+    attached.usr("materialize", DATASET, *both).failed("invalid-input", 3)
+
+
+# ── delete, restore, state ──────────────────────────────────────────────────────────────
+def test_rows_are_deleted_and_restored(lab):
+    (lab.home / "ids.txt").write_text(f"{IDS[1]}\n\n{IDS[2]},{IDS[0]}\n")
+    said = lab.usr("delete", DATASET, "--id-file", lab.home / "ids.txt", "--reason", "why").ok()
+    assert said.out == f"{DATASET}: deleted 3 rows\n"
+    assert [row["id"] for row in overlays.joined(lab.folder)] == IDS[3:]
+    words = ["--id", f"{IDS[1]}, {IDS[4]}", "--id", "nobody", "--allow-missing"]
+    said = lab.usr("restore", DATASET, *words).ok()
+    assert said.out == f"{DATASET}: restored 1 row, 1 as before, 1 not there\n"
+    data = lab.usr("restore", DATASET, *words, "--json").ok().data
+    assert data == {"dataset": DATASET, "changed": 0, "unchanged": 2, "missing": ["nobody"]}
+
+
+def test_ids_that_are_not_there_and_files_that_are_not(lab):
+    said = untouched(lab, lambda: lab.usr("delete", DATASET, "--id", "nobody"))
+    assert "has no row for 1 id: nobody" in said.failed("id-not-found", 4).err
+    lab.usr("delete", DATASET).failed("invalid-input", 3)
+    lab.usr("delete", DATASET, "--id-file", "nope.txt").failed("storage", 10)
+
+
+def test_state_is_set_shown_and_cleared(lab):
+    words = ["--masked", "--qc-status", "warn", "--lineage", "a, b", "--lineage", "c"]
+    assert lab.usr("state", "set", DATASET, "--id", IDS[0], *words).ok().out == (
+        f"{DATASET}: set the state of 1 row\n"
+    )
+    said = lab.usr("state", "get", DATASET, "--id", f"{IDS[0]},{IDS[1]}").ok()
+    assert said.lines == [f"{IDS[0]}  masked=yes qc_status=warn lineage=a,b,c", f"{IDS[1]}  -"]
+    rows = lab.usr("state", "get", DATASET, "--format", "json").ok().data
+    assert rows == lab.usr("state", "get", DATASET, "--json").ok().data
+    assert rows[0]["usr_state__lineage"] == ["a", "b", "c"]
+    lab.usr("state", "set", DATASET, "--id", IDS[0]).failed("invalid-input", 3)
+    lab.usr("state", "set", DATASET, "--id", IDS[0], "--split", "dev").failed("usage", 2)
+    lab.usr("state", "clear", DATASET, "--id", IDS[0]).ok()
+    (row,) = lab.usr("state", "get", DATASET, "--json").ok().data
+    assert row["usr_state__masked"] is False

@@ -208,6 +208,15 @@ _GROUPS = {
     ("maintenance", "events-repair"): "events-repair",
     ("maintenance", "dedupe"): "dedupe",
     ("maintenance", "merge"): "merge",
+    ("maintenance", "overlay-compact"): "overlay-compact",
+    ("maintenance", "overlay-remove"): "overlay-remove",
+    ("maintenance", "overlay-refresh-metadata"): "overlay-refresh-metadata",
+    ("maintenance", "overlay-project"): "overlay-project",
+    ("delete",): "marks",
+    ("restore",): "marks",
+    ("state", "set"): "marks",
+    ("state", "clear"): "marks",
+    ("state", "get"): "state-get",
     ("trust", "list"): "trust-list",
     ("trust", "key"): "trust-key",
     ("trust", "add"): "trust-key",
@@ -232,7 +241,7 @@ def schema_of(words, text: str) -> str:
     plain = [word for word in words if not word.startswith("-")]
     while plain[0] not in _NAMES:
         plain = plain[1:]  # the values of --root and the like
-    name = _GROUPS.get(tuple(plain[:2]), plain[0])
+    name = _GROUPS.get(tuple(plain[:2])) or _GROUPS.get(tuple(plain[:1]), plain[0])
     if name in ("diff", "pull", "push", "clone") or (name == "status" and len(plain) == 3):
         return "audit" if '"transfer_state"' in text else "diff-local"
     return name

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from support.pairs import Place
 from support.people import Clock, make_who
-from usrstore.dataset import overlay, registry
+from usrstore.dataset import overlay, query, registry
 
 MOMENT = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
 NOON_US = int(MOMENT.timestamp()) * 1_000_000
@@ -198,3 +198,13 @@ def read_layers(folder, namespace) -> list[Layer]:
 def events_of(folder) -> list[dict]:
     path = Path(folder) / ".events.log"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def joined(folder, columns=(), *, deleted=False) -> list[dict]:
+    """What a reader sees, as the joined view gives it."""
+    view = query.open_view(str(folder))
+    scratch = Path(folder).parent / "scratch"
+    rows = []
+    for batch in view.batches(columns, scratch=str(scratch), deleted=deleted):
+        rows += batch.to_pylist()
+    return rows

@@ -18,7 +18,7 @@ from usrstore.dataset import fitting, incoming, keys, namespaces, offer, overlay
 from usrstore.dataset.incoming import ArrowTable, Table
 from usrstore.dataset.namespaces import Namespace
 from usrstore.dataset.offer import Offer, Wish
-from usrstore.errors import InvalidInputError, OverlayError, RegistryError
+from usrstore.errors import InvalidInputError, OverlayError, RegistryError, StorageError
 from usrstore.objects.sections import PRIMARY_FILE
 from usrstore.odb import durable
 from usrstore.verbs.mutating import Mutation, mutating
@@ -74,8 +74,16 @@ def attach(
         InvalidInputError: the file cannot be read; or everything that is wrong with it.
         LockedError, StorageError: nothing was changed.
     """
-    act = _Act(site, "attach", wish, path, allow_overwrite, allow_missing, note)
-    return act.run(incoming.open_table(path))
+    return write_part(
+        site,
+        incoming.open_table(path),
+        wish,
+        "attach",
+        name=path,
+        allow_overwrite=allow_overwrite,
+        allow_missing=allow_missing,
+        note=note,
+    )
 
 
 def write_overlay_part(
@@ -102,7 +110,37 @@ def write_overlay_part(
     """
     source = incoming.ArrowTable.of(table)
     wish = Wish(namespace, key, key_column or key)
-    act = _Act(site, "write_overlay_part", wish, source.path, True, allow_missing, "")
+    return write_part(
+        site,
+        source,
+        wish,
+        "write_overlay_part",
+        name=source.path,
+        allow_overwrite=True,
+        allow_missing=allow_missing,
+    )
+
+
+def write_part(
+    site: Site,
+    source: Table | ArrowTable,
+    wish: Wish,
+    action: str,
+    *,
+    name: str,
+    allow_overwrite: bool,
+    allow_missing: bool = False,
+    note: str = "",
+) -> AttachResult:
+    """Write one part; `attach` and others of its kind come here.
+
+    Args:
+        site, wish, allow_overwrite, allow_missing, note: as `attach` takes them.
+        source: a file, or a table in memory.
+        action: for the event.
+        name: what errors call the source.
+    """
+    act = _Act(site, action, wish, name, allow_overwrite, allow_missing, note)
     return act.run(source)
 
 
@@ -264,12 +302,20 @@ def move_compact(act: Mutation, namespace: str, files: tuple[str, ...]) -> str |
         return None
     created_us = overlay.inspect(act.site.folder, compact).created_us
     path = overlay.part_path(namespace, created_us, os.urandom(16).hex())
-    act.remove(compact)
-    source = act.folder_path(compact)
-    with open(source, "rb", buffering=0) as file, durable.Spool.create(act.create(path)) as spool:
-        spool.copy_from(file.fileno(), 0, 0, os.fstat(file.fileno()).st_size)
-        spool.sync()
+    move(act, compact, path)
     return path
+
+
+def move(act: Mutation, path: str, to: str) -> None:
+    """Give a file of the dataset another place; its bytes are not copied where links exist."""
+    source, target = act.folder_path(path), act.create(to)
+    try:
+        durable.link(source, target)
+    except StorageError:  # a file system without hard links
+        with open(source, "rb", buffering=0) as file, durable.Spool.create(target) as spool:
+            spool.copy_from(file.fileno(), 0, 0, os.fstat(file.fileno()).st_size)
+            spool.sync()
+    act.remove(path)  # only now is its stamp taken: a link changes it
 
 
 def _stamp(site: Site) -> tuple[int, int, int]:
