@@ -9,7 +9,7 @@ import re
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from usrstore.dataset import cells, types
@@ -118,6 +118,7 @@ JSON = st.recursive(
 KINDS = sorted({kind for kind, *_ in CELLS + REFUSED_CELLS + REFUSED_JSON})
 
 
+@settings(deadline=None)
 @given(st.sampled_from(KINDS), JSON)
 def test_any_json_is_taken_as_arrow_takes_it_or_refused_with_a_reason(kind, value):
     parsed = types.parse(kind)
@@ -129,6 +130,7 @@ def test_any_json_is_taken_as_arrow_takes_it_or_refused_with_a_reason(kind, valu
     pa.array([read], types.to_arrow(parsed))
 
 
+@settings(deadline=None)
 @given(st.sampled_from(KINDS), st.text())
 def test_any_text_is_a_value_or_refused_with_a_reason(kind, text):
     try:
@@ -139,6 +141,7 @@ def test_any_text_is_a_value_or_refused_with_a_reason(kind, text):
     pa.array([read], types.to_arrow(types.parse(kind)))
 
 
+@settings(deadline=None)
 @given(st.lists(st.none() | st.floats(allow_nan=False, width=32)))
 def test_a_vector_written_as_json_comes_back(vector):
     text = json.dumps(vector)

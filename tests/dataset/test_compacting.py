@@ -58,7 +58,7 @@ def rows_by_key(plan, made):
     return rows
 
 
-@settings(max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
 @given(layers(), st.integers(1, 4), st.sampled_from([1, 1 << 20]), st.integers(1, 4))
 def test_a_compact_file_says_what_its_parts_said(memory_home, parts, batch, hold, group):
     folder = overlays_folder(memory_home)

@@ -102,7 +102,7 @@ def test_a_missing_file_and_a_folder_are_refused(home):
 CELL = st.text('ab",; \n\r\té', max_size=5)
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(CELL, CELL), max_size=12), st.integers(1, 5))
 def test_any_cells_come_back_in_batches_of_any_size(memory_home, pairs, size):
     path = memory_home / "cells.csv"
@@ -124,7 +124,7 @@ OBJECTS = st.lists(
 )
 
 
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 @given(OBJECTS, st.integers(1, 9))
 def test_any_objects_come_back_however_the_file_is_cut(memory_home, objects, piece):
     path = memory_home / "objects.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support import overlays
@@ -175,6 +175,7 @@ def test_at_the_same_moment_the_later_name_is_newer(folder):
     assert [file.path[-8:] for file in files] == ["-a.parquet"[-8:], "-b.parquet"[-8:]]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 4_000_000_000_000_000))
 def test_moments_come_back(time_us):
     assert overlay.parse_moment(overlay.format_moment(time_us)) == time_us
