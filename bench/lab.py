@@ -21,6 +21,13 @@ from usrcli.drills import sshd
 HERE = os.path.dirname(os.path.abspath(__file__))
 DATASET = "bench/x"
 USR = os.path.join(os.path.dirname(sys.executable), "usr")
+INFER = """\
+  infer:
+    columns:
+    - {name: infer__embedding, type: list<float32>}
+    - {name: infer__logits, type: list<float32>}
+"""
+"""The namespace of the benchmarks' columns, as it stands at the end of a new registry."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,8 @@ class Lab:
         root, model = self.path(name), self.path("model")
         if not os.path.isdir(model):
             self.run(USR, "init", model)
+            with open(os.path.join(model, "registry.yaml"), "a", encoding="utf-8") as file:
+                file.write(INFER)
         remove(root)
         os.makedirs(root)
         shutil.copy(os.path.join(model, "registry.yaml"), root)

@@ -92,6 +92,11 @@ transfer = _options(
         help="Verify the content of sidecars as well [on].",
     ),
     click.option(
+        "--verify-registry/--no-verify-registry",
+        default=None,
+        help="Refuse overlays and primaries that break the registry [on].",
+    ),
+    click.option(
         "--force-with-lease",
         is_flag=True,
         help="Overwrite what diverged, if it is still what was compared; it is kept first.",
@@ -129,7 +134,12 @@ class Request:
         elif values["skip_snapshots"]:
             sections = ALL_SECTIONS - {Section.SNAPSHOTS}
         return Options(
-            checks=Checks(values["verify"], sidecars is not False, hashes is not False),
+            checks=Checks(
+                values["verify"],
+                sidecars is not False,
+                hashes is not False,
+                values.get("verify_registry") is not False,
+            ),
             trust=believing.mode_of(root, values["trust"]),
             sections=sections if transfers else ALL_SECTIONS,
             dry_run=values["dry_run"],

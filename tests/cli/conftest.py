@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from support.datasets import DATASET
+from support.datasets import DATASET, REGISTRY
 from support.lab import Lab, make_config
 
 
@@ -23,6 +23,7 @@ def lab(home, configs, capsys, monkeypatch):
     """Both roots are empty but for a registry here and a dataset here."""
     made = Lab(home, configs["ada"], capsys, monkeypatch)
     made.usr("init", made.root).ok()
+    (made.root / "registry.yaml").write_bytes(REGISTRY)
     made.write()
     return made
 

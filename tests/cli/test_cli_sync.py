@@ -240,6 +240,7 @@ def test_a_pull_from_behind_is_no_op(synced):
 OPT_OUTS = [
     (["--no-verify-sidecars"], ["no-verify-derived-hashes", "no-verify-sidecars"]),
     (["--no-verify-derived-hashes"], ["no-verify-derived-hashes"]),
+    (["--no-verify-registry"], ["no-verify-registry"]),
     (["--trust", "none"], ["trust none"]),
 ]
 

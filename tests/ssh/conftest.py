@@ -69,6 +69,7 @@ class Link:
         self.far_usr = f"env XDG_CONFIG_HOME={shlex.quote(str(self.people['there']))} {PROGRAM}"
         self.profile()
         self.usr("init", self.root).ok()
+        (self.root / "registry.yaml").write_bytes(datasets.REGISTRY)
         self.write(self.folder, sample_files())
 
     def profile(self, **values) -> None:

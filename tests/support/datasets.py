@@ -7,12 +7,21 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from usrstore.dataset import registry
 from usrstore.objects.sections import is_runtime
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "v1"
 DATASET = "ns/x"
 
 Files = dict[str, bytes]
+
+REGISTRY = registry.text(
+    {
+        **registry.EMPTY["namespaces"],
+        "infer": {"columns": [{"name": "infer__logits", "type": "list<float32>"}]},
+    }
+)
+"""A registry that knows the columns of `sample_parquet`."""
 
 
 def noise(name, size):

@@ -10,7 +10,6 @@ from pathlib import Path
 from support import datasets
 from support.datasets import DATASET
 from support.people import BOB, make_who
-from usrstore.dataset import registry
 from usrstore.objects.ids import Kind, ManifestId
 from usrstore.objects.names import head_ref
 from usrstore.odb import reach
@@ -102,9 +101,9 @@ class Pair:
         )
         pair.here.path.mkdir(parents=True)
         pair.there.path.mkdir(parents=True)
-        (pair.here.path / "registry.yaml").write_bytes(registry.initial())
+        (pair.here.path / "registry.yaml").write_bytes(datasets.REGISTRY)
         if registry_there:
-            (pair.there.path / "registry.yaml").write_bytes(registry.initial())
+            (pair.there.path / "registry.yaml").write_bytes(datasets.REGISTRY)
         if files is not None:
             pair.here.write(files)
         return pair

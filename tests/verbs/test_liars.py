@@ -354,7 +354,7 @@ def test_a_pushed_signer_is_pinned_by_the_receiving_end(pushing):
 
 
 # ── what is said of the files ─────────────────────────────────────────────────────────────
-OTHER = b"namespaces:\n  infer:\n    columns:\n    - {name: infer__a, type: %s}\n"
+OTHER = b"namespaces:\n  other:\n    columns:\n    - {name: other__a, type: %s}\n"
 
 
 @pytest.mark.parametrize("way", ["pull", "push"])
@@ -364,7 +364,7 @@ def test_a_namespace_with_two_meanings_stops_the_transfer(way, pulling, pushing)
     (pair.there.path / "registry.yaml").write_bytes(OTHER % b"int64")
     act, target = (pair.pull, pair.here) if way == "pull" else (pair.push, pair.there)
     error = refused(RegistryError, act, target)
-    assert "infer" in error.message
+    assert "other" in error.message
     assert error.message.startswith("registry: ")
 
 
@@ -372,7 +372,7 @@ def test_namespaces_that_agree_are_merged_where_the_dataset_arrives(pulling):
     (pulling.there.path / "registry.yaml").write_bytes(OTHER % b"string")
     pulling.pull()
     merged = pulling.here.root.registry()
-    assert b"infer__a" in merged
+    assert b"other__a" in merged
     assert b"usr_state" in merged
 
 

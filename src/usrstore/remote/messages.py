@@ -122,6 +122,7 @@ def ask_message(ask: Ask) -> dict[str, Any]:
         "have": pack_ids(sorted(ask.have)),
         "known": pack_ids(sorted(ask.known)),
         "seen": ask.seen,
+        "verify_registry": ask.verify_registry,
         "lock_timeout_ms": round(ask.lock_timeout_s * 1000),
     }
 
@@ -138,6 +139,7 @@ def parse_ask(fields: Fields) -> Ask:
         have=frozenset(_ids(fields, "have")),
         known=frozenset(_ids(fields, "known")),
         seen=_seen(fields, "seen"),
+        verify_registry=fields.flag("verify_registry"),
         lock_timeout_s=_timeout(fields),
     )
 
@@ -217,6 +219,7 @@ def proposal_message(proposal: Proposal) -> dict[str, Any]:
         "primary": proposal.checks.primary,
         "sidecars": proposal.checks.sidecars,
         "content_hashes": proposal.checks.content_hashes,
+        "verify_registry": proposal.checks.registry,
         "keep_replaced": proposal.keep_replaced,
         "lock_timeout_ms": round(proposal.lock_timeout_s * 1000),
     }
@@ -246,6 +249,7 @@ def parse_proposal(fields: Fields, nodes: Nodes, manifests: dict[ManifestId, byt
             primary=mode,  # type: ignore[arg-type]
             sidecars=fields.flag("sidecars"),
             content_hashes=fields.flag("content_hashes"),
+            registry=fields.flag("verify_registry"),
         ),
         keep_replaced=fields.flag("keep_replaced"),
         lock_timeout_s=_timeout(fields),

@@ -51,6 +51,7 @@ class Ask:
         have: tree nodes that need not be sent.
         known: manifests that need not be sent.
         seen: the newest state that the asker remembers of this peer.
+        verify_registry: files that break the registry shall not be sent.
     """
 
     dataset: str
@@ -60,6 +61,7 @@ class Ask:
     known: frozenset[ManifestId] = frozenset()
     seen: Seen | None = None
     lock_timeout_s: float = 30.0
+    verify_registry: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class Checks:
     primary: Literal["hash", "auto", "size", "parquet"] = "hash"
     sidecars: bool = True
     content_hashes: bool = True
+    registry: bool = True
 
     @property
     def policy(self) -> tuple[str, ...]:
@@ -113,6 +116,8 @@ class Checks:
         outs = []
         if not self.content_hashes or not self.sidecars:
             outs.append("no-verify-derived-hashes")
+        if not self.registry:
+            outs.append("no-verify-registry")
         if not self.sidecars:
             outs.append("no-verify-sidecars")
         return tuple(outs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from usrstore.errors import (
@@ -35,7 +35,7 @@ from usrstore.remote.peer import (
 )
 from usrstore.root import Root, Who
 from usrstore.trust.policy import Mode, Verified
-from usrstore.verbs import believing, commit
+from usrstore.verbs import believing, commit, vetting
 from usrstore.verbs.probing import probe
 from usrstore.verbs.receiving import Receiving
 from usrstore.verbs.recover import recover
@@ -43,6 +43,7 @@ from usrstore.verbs.sending import Sending
 from usrstore.verbs.site import Site
 from usrstore.worktree.capture import Capture
 from usrstore.worktree.promote import check_writable
+from usrstore.worktree.stage import Stage
 
 _MAX_CHAIN = 4096
 
@@ -84,6 +85,7 @@ class Host:
         self._sending: Sending | None = None
         self._receiving: Receiving | None = None
         self._accepted: _Accepted | None = None
+        self._vets = False
         self._held = contextlib.ExitStack()
 
     def probe(self) -> Probe:
@@ -99,6 +101,7 @@ class Host:
         dataset = names.check_dataset(ask.dataset)
         site = Site.open(self._root, dataset, self._who, lock_timeout_s=ask.lock_timeout_s)
         self._site = site
+        self._vets = ask.verify_registry
         may_write = self._root.writable and not self._read_only
         if ask.intent == "push" and not may_write:
             raise ReadOnlyError(
@@ -202,7 +205,12 @@ class Host:
     def want(
         self, contents: Sequence[ContentHash], have: frozenset[RecipeId]
     ) -> Iterable[tuple[RecipeId, bytes]]:
-        return self._sender().nodes(contents, have)
+        sender = self._sender()
+        if self._vets and self._found is not None:
+            site, wanted = self._asked(), set(contents)
+            paths = [path for path, e in self._found.listing.items() if e.content in wanted]
+            vetting.vet_folder(site, paths, what=f"what {site.dataset} would send")
+        return sender.nodes(contents, have)
 
     def send(self, oids: Sequence[ChunkId]) -> Iterator[Piece]:
         return self._sender().pieces(oids)
@@ -272,12 +280,18 @@ class Host:
         self._receiving.promote(
             {head_ref(site.dataset): Change(head, proposal.manifest)},
             reason=" ".join(("push", *proposal.checks.policy)),
+            guard=self._guard(site, proposal) if proposal.checks.registry else None,
             emit=self._emit,
         )
         believing.remember_pin(self._root, "push", site.dataset, verified)
         newest = self._root.states.newest()
         assert newest is not None
         return Outcome(Seen(newest.number, newest.oid))
+
+    def _guard(self, site: Site, proposal: Proposal) -> Callable[[Stage], None]:
+        manifest = site.manifest(proposal.manifest)
+        what = f"what was pushed as {site.dataset}"
+        return lambda stage: vetting.vet_stage(site, manifest, stage, what=what)
 
     def traffic(self) -> tuple[int, int, int]:
         return 0, 0, 0

@@ -64,6 +64,7 @@ def meet(
     *,
     strict_bootstrap_id: bool = False,
     accept_rollback: bool = False,
+    verify_registry: bool = False,
     emit: Emit = silent,
 ) -> Meeting:
     """Compare a dataset with the same one at a remote; one question, one answer.
@@ -97,6 +98,7 @@ def meet(
             known=frozenset(list(site.ancestry(head))[:_KNOWN]),
             seen=None if accept_rollback else believing.last_seen(site.root, remote),
             lock_timeout_s=site.lock_timeout_s,
+            verify_registry=verify_registry,
         )
     )
     for note in answer.notes:

@@ -12,6 +12,7 @@ from usrstore.errors import DatasetNotFoundError
 from usrstore.objects import recipe, tree
 from usrstore.objects.compare import same
 from usrstore.objects.ids import ContentHash, Kind, ManifestId, RecipeId
+from usrstore.objects.manifest import Manifest
 from usrstore.objects.names import head_ref, remote_ref
 from usrstore.objects.progress import Emit, silent
 from usrstore.objects.sections import EVENTS_FILE, Section
@@ -20,7 +21,7 @@ from usrstore.odb.states import Change
 from usrstore.remote.peer import Peer
 from usrstore.trust import policy as trust
 from usrstore.trust.policy import Verified
-from usrstore.verbs import believing, commit
+from usrstore.verbs import believing, commit, vetting
 from usrstore.verbs.audit import Moved, SyncResult
 from usrstore.verbs.meeting import Meeting, meet, note_agreement, their_manifest
 from usrstore.verbs.options import Agree, OnMeeting, Options, diverged
@@ -58,6 +59,7 @@ def pull(
             "diff" if options.dry_run else "pull",  # a look leaves no snapshot behind
             strict_bootstrap_id=options.strict_bootstrap_id,
             accept_rollback=options.accept_rollback,
+            verify_registry=options.checks.registry,
             emit=emit,
         )
     on_meeting(met)
@@ -78,6 +80,7 @@ def pull(
     if met.relation is Relation.DIVERGED and not options.force:
         raise diverged(met, "pull")
     if options.dry_run:
+        _fetch_recipes(met, peer, wanted)  # the remote vets what it would send
         return SyncResult("pull", "DRY-RUN", met, options.checks, None, verdict)
     if not agree(met):
         return None
@@ -144,7 +147,7 @@ def _receive(
         receiving.promote(
             changes,
             reason=" ".join(("pull", *options.policy)),
-            guard=_log_guard(met) if met.judged.guard_log and not options.force else None,
+            guard=_guard(met, state, options),
             emit=emit,
         )
     finally:
@@ -204,6 +207,20 @@ def _facts(met: Meeting, options: Options) -> Facts:
         schema=there.schema if primary else here.schema,
         events=there.events if events else here.events,
     )
+
+
+def _guard(met: Meeting, state: Manifest, options: Options) -> Callable[[Stage], None]:
+    """The last looks at a complete stage."""
+    guard_log = met.judged.guard_log and not options.force
+
+    def guard(stage: Stage) -> None:
+        if guard_log:
+            _log_guard(met)(stage)
+        if options.checks.registry:
+            what = f"what came from {met.remote}"
+            vetting.vet_stage(met.site, state, stage, what=what)
+
+    return guard
 
 
 def _log_guard(met: Meeting) -> Callable[[Stage], None]:

@@ -18,7 +18,7 @@ from usrstore.objects.sections import Section
 from usrstore.objects.tree import FolderEntry, Listing, Tree
 from usrstore.odb.states import Change
 from usrstore.remote.peer import Nodes, Outcome, Peer, Piece, Proposal
-from usrstore.verbs import believing
+from usrstore.verbs import believing, vetting
 from usrstore.verbs.audit import Moved, SyncResult
 from usrstore.verbs.meeting import Meeting, meet, note_agreement
 from usrstore.verbs.options import Agree, OnMeeting, Options, diverged
@@ -70,6 +70,8 @@ def push(
         )
     if met.relation is Relation.DIVERGED and not options.force:
         raise diverged(met, "push")
+    if options.checks.registry:
+        _vet(met, wanted)
     if options.dry_run:
         return SyncResult("push", "DRY-RUN", met, options.checks, None)
     if not agree(met):
@@ -84,6 +86,12 @@ def push(
         *peer.traffic(), payload=payload, resumed=resumed, seconds=time.monotonic() - began
     )
     return SyncResult("push", "TRANSFERRED", met, options.checks, manifest, None, moved)
+
+
+def _vet(met: Meeting, wanted: Listing) -> None:
+    """What would travel must keep our own registry."""
+    travels = [path for path, entry in wanted.items() if not same(met.there.get(path), entry)]
+    vetting.vet_folder(met.site, travels, what=f"what {met.site.dataset} would send")
 
 
 def _send(

@@ -79,6 +79,23 @@ def read_footer(read: Read, size: int) -> Footer | None:
     Raises:
         OSError: if `read` does.
     """
+    found = find_metadata(read, size)
+    if found is None:
+        return None
+    metadata, offset = found
+    try:
+        fields, _ = read_struct(metadata, 0, _FOOTER)
+        return _footer(fields, offset)
+    except ThriftError:
+        return None
+
+
+def find_metadata(read: Read, size: int) -> tuple[bytes, int] | None:
+    """The bytes of the footer's metadata and where they begin; None without a footer.
+
+    Raises:
+        OSError: if `read` does.
+    """
     if size < 12 or read(0, 4) != MAGIC:
         return None
     tail = read(max(0, size - _TAIL_BYTES), min(size, _TAIL_BYTES))
@@ -89,11 +106,7 @@ def read_footer(read: Read, size: int) -> Footer | None:
     if offset < 4 or length > MAX_FOOTER_BYTES:
         return None
     metadata = tail[-8 - length : -8] if length + 8 <= len(tail) else read(offset, length)
-    try:
-        fields, _ = read_struct(metadata, 0, _FOOTER)
-        return _footer(fields, offset)
-    except ThriftError:
-        return None
+    return metadata, offset
 
 
 def pages(read: Read, chunk: ColumnChunk) -> Iterator[tuple[int, int]]:
