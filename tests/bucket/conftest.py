@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support import buckets
+from support.datasets import REGISTRY
 from support.lab import Lab, make_config, sample_files
 
 
@@ -23,6 +24,7 @@ def lab(home, config, moto_server, capsys, monkeypatch):
     for name, value in moto_server.environment.items():
         monkeypatch.setenv(name, value)
     made.usr("init", made.root)
+    (made.root / "registry.yaml").write_bytes(REGISTRY)
     made.prefix = buckets.fresh()
     made.url = f"s3://{moto_server.bucket}/{made.prefix}"
     made.usr(
