@@ -57,6 +57,11 @@ class Catalogue:
         self.docket = docket.NOTHING
         self.lost: set[PackId] = set()
 
+    @property
+    def far(self) -> bool:
+        """Whether to ask the backend means to wait for another machine."""
+        return self._at_once > 1
+
     def refresh(self) -> bool:
         """Look for packs that appeared, went or were condemned since; True if any appeared."""
         self._loaded = True
@@ -91,7 +96,7 @@ class Catalogue:
                 return exc
 
         stats = [stat for _, stat in fresh]
-        if self._at_once == 1 or len(fresh) < 2:
+        if not self.far or len(fresh) < 2:
             yield from zip(stats, map(open_one, fresh), strict=True)
             return
         from usrstore.odb.workers import Workers

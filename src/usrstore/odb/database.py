@@ -8,10 +8,11 @@ the state that reaches them.
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Iterable
-from typing import Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from usrstore.errors import IntegrityError, ObjectNotFoundError
+from usrstore.errors import IntegrityError, ObjectNotFoundError, UsrError
 from usrstore.objects.ids import Kind, ObjectId, PackId
 from usrstore.odb import compress
 from usrstore.odb.backend.backend import Backend
@@ -19,8 +20,12 @@ from usrstore.odb.catalogue import FEW, Catalogue
 from usrstore.odb.pack import Pack, PackWriter, checked
 from usrstore.odb.packindex import MAX_OBJECTS, Row
 
+if TYPE_CHECKING:
+    from usrstore.odb.workers import Answer, Workers
+
 ROLL_BYTES = 256 << 20
 ROLL_OBJECTS = MAX_OBJECTS
+_RISING = 2  # packs on their way while the next one is made
 
 
 class Database(Catalogue):
@@ -153,6 +158,15 @@ class Overlay:
             batch.put(kind, oid, data)
 
 
+class _Rising(NamedTuple):
+    """A sealed pack on its way to where publishing takes long."""
+
+    writer: PackWriter
+    pack: PackId
+    listed: bytes
+    answer: Answer[None]
+
+
 class Batch:
     """New objects on their way into packs. Use as a context; leaving it by an error keeps none."""
 
@@ -161,6 +175,8 @@ class Batch:
         self._data: PackWriter | None = None
         self._meta: PackWriter | None = None
         self._indexes: list[tuple[PackId, bytes]] = []
+        self._rising: deque[_Rising] = deque()
+        self._workers: Workers | None = None
         self._shrunk: dict[ObjectId, compress.Shrunk | None] = {}
         self.bytes_stored = 0
         self.published: set[PackId] = set()
@@ -200,7 +216,7 @@ class Batch:
         self._meta = self._meta or self._writer()
         self._meta.add(kind, oid, data)
         if self._full(self._meta):
-            self._roll()  # I3: what metadata name is there before they are
+            self._roll()
             self._roll_meta()
 
     def copy(self, pack: Pack, oid: ObjectId, row: Row) -> None:
@@ -229,13 +245,19 @@ class Batch:
                 self._roll_meta()
 
     def holds(self, oid: ObjectId) -> bool:
-        return bool((self._meta and oid in self._meta) or (self._data and oid in self._data))
+        return bool(
+            (self._meta and oid in self._meta)
+            or (self._data and oid in self._data)
+            or any(oid in rising.writer for rising in self._rising)
+        )
 
     def get(self, kind: Kind, oid: ObjectId) -> bytes:
         """An object of this batch or of the store."""
         for writer in (self._meta, self._data):
             if writer and oid in writer:
                 return bytes(writer.read(oid))
+        if any(oid in rising.writer for rising in self._rising):
+            self._settle()
         return self._database.get(kind, oid)
 
     def _writer(self) -> PackWriter:
@@ -247,28 +269,51 @@ class Batch:
         return writer.size >= self._database.roll_bytes or len(writer) >= ROLL_OBJECTS
 
     def _roll(self) -> None:
-        """Publish the data pack; its objects are then the store's."""
-        if self._data:
-            self.bytes_stored += self._data.size
-            self._indexes.append(self._finish(self._data))
+        """Publish the data pack; where that takes long, go on beside it."""
+        if self._data is None:
+            return
+        self.bytes_stored += self._data.size
+        writer, avoid = self._data, self._database.docket.condemned
+        if not self._database.far:
+            self._indexes.append(self._note(*writer.finish(self._database.backend, avoid)))
             self._data = None
+            return
+        pack, index = writer.seal(avoid)
+        from usrstore.odb.workers import Workers
+
+        self._workers = self._workers or Workers(_RISING)
+        answer = self._workers.start(lambda: writer.publish(self._database.backend, pack))
+        self._rising.append(_Rising(writer, pack, index, answer))
+        self._data = None
+        if len(self._rising) > _RISING:
+            self._settle(1)
+
+    def _settle(self, count: int | None = None) -> None:
+        """Wait for packs on their way, the oldest first; their objects are then the store's."""
+        for _ in range(len(self._rising) if count is None else count):
+            rising = self._rising[0]
+            rising.answer.get()
+            self._rising.popleft().writer.abandon()  # what is left is its file
+            self._indexes.append(self._note(rising.pack, rising.listed))
 
     def _roll_meta(self) -> None:
+        self._settle()  # I3: what metadata name is there before they are
         if self._meta:
             self.bytes_stored += self._meta.size
-            self._finish(self._meta)
+            avoid = self._database.docket.condemned
+            self._note(*self._meta.finish(self._database.backend, avoid))
             self._meta = None
 
-    def _finish(self, writer: PackWriter) -> tuple[PackId, bytes]:
-        done = writer.finish(self._database.backend, self._database.docket.condemned)
-        self.published.add(done[0])
+    def _note(self, pack: PackId, index: bytes) -> tuple[PackId, bytes]:
+        self.published.add(pack)
         self._database.refresh()
-        self._database.expect(done[0])
-        return done
+        self._database.expect(pack)
+        return pack, index
 
     def finish(self) -> None:
         """Publish everything, data before metadata (I3)."""
         self._roll()
+        self._settle()
         for pack, index in self._indexes:
             # A copy of each data pack's index lets fsck rebuild a damaged tail.
             self._add_meta(Kind.INDEX, pack, index)
@@ -282,7 +327,12 @@ class Batch:
         try:
             if kind is None:
                 self.finish()
+            elif issubclass(kind, Exception):  # not a Ctrl-C: what is on its way may arrive
+                with contextlib.suppress(UsrError):
+                    self._settle()
         finally:  # a writer that is left has not been published
-            for writer in (self._data, self._meta):
+            for writer in (self._data, self._meta, *(rising.writer for rising in self._rising)):
                 if writer:
                     writer.abandon()
+            if self._workers:
+                self._workers.close()

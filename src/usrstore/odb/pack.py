@@ -128,12 +128,16 @@ class PackWriter:
             IntegrityError: a damaged file has its name.
         """
         pack, index = self.seal(avoid)
+        self.publish(backend, pack)
+        durable.remove(self._spool.path)
+        return pack, index
+
+    def publish(self, backend: Backend, pack: PackId) -> None:
+        """Give a sealed pack its name; any thread may. Raises: as `finish`."""
         from pathlib import Path  # dear at start-up, and who only reads needs none
 
         if not backend.create(pack_key(pack), Path(self._spool.path)):
             self._check_present(backend, pack)
-        durable.remove(self._spool.path)
-        return pack, index
 
     def _check_present(self, backend: Backend, pack: PackId) -> None:
         """I2: another writer made this very pack, and only if it is whole may we rely on it."""

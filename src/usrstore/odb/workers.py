@@ -74,6 +74,10 @@ class Workers:
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Start nothing more, and let the threads end."""
         while not self._calls.empty():  # what nobody will ask for any more
             self._calls.get()
         for _ in range(self._threads):
