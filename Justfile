@@ -15,6 +15,10 @@ drill *options:
 test *options:
     ./dev test {{options}}
 
+# The tests at length: more examples, every server
+deep *options:
+    ./dev deep {{options}}
+
 # ruff, mypy, import contracts
 lint:
     ./dev lint

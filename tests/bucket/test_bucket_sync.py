@@ -283,3 +283,24 @@ def test_a_program_can_push_and_pull_as_well(lab):
     with usrstore.connect(profile, environment, me, root=str(lab.root)) as peer:
         assert store[DATASET].push(peer, "b").state == "TRANSFERRED"
         assert peer.traffic()[0] > 0
+
+
+@pytest.mark.slow
+def test_all_of_it_works_with_ceph_too(lab, ceph_server, monkeypatch):
+    for name, value in ceph_server.environment.items():
+        monkeypatch.setenv(name, value)
+    words = ["--type", "bucket", "--url", lab.url, "--endpoint", ceph_server.endpoint]
+    lab.usr("remotes", "add", "b", "--overwrite", *words).ok()
+    lab.usr("push", DATASET, "b", "-y").ok()
+    other = other_root(lab)
+    lab.usr("--root", other, "pull", DATASET, "b", "-y").ok()
+    (other / DATASET / "meta.md").write_text("theirs\n")
+    lab.usr("--root", other, "push", DATASET, "b", "-y").ok()
+    lab.usr("push", DATASET, "b", "-y").failed("remote-ahead", 5)
+    lab.usr("pull", DATASET, "b", "-y").ok()
+    assert datasets.read(other / DATASET) == lab.read()
+    lab.usr("remotes", "doctor", "--remote", "b").ok()
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-one")
+    said = lab.usr("push", DATASET, "b", "-y").failed("bucket-denied", 9)
+    assert "SignatureDoesNotMatch" in said.err
+    assert "not-the-one" not in said.err

@@ -22,15 +22,20 @@ from usrstore.odb.states import States
 APART, TOGETHER = 12, 4
 
 
+@pytest.fixture(params=["moto", "ceph"])
+def server(request):
+    return request.getfixturevalue(f"{request.param}_server")
+
+
 @pytest.mark.slow
-def test_sixteen_processes_lose_nothing(home, moto_server):
+def test_sixteen_processes_lose_nothing(home, server):
     """Twelve push a dataset each, four the same one; every fifth reply to a PUT is lost."""
     config = make_config(home / "config")
     prefix = buckets.fresh()
-    with Link(moto_server.port, flaky.every(5, "PUT", LOSE)) as link:
+    with Link(server.port, flaky.every(5, "PUT", LOSE)) as link:
         remote = {
             "type": "bucket",
-            "url": f"s3://{moto_server.bucket}/{prefix}",
+            "url": f"s3://{server.bucket}/{prefix}",
             "endpoint": link.endpoint,
         }
         remotes = home / "remotes.yaml"
@@ -40,7 +45,7 @@ def test_sixteen_processes_lose_nothing(home, moto_server):
             "HOME": str(home),
             "XDG_CONFIG_HOME": str(config),
             "USR_REMOTES_PATH": str(remotes),
-            **moto_server.environment,
+            **server.environment,
         }
         names = [f"apart/d{n}" for n in range(APART)] + ["together/d"] * TOGETHER
         children = []
@@ -68,7 +73,7 @@ def test_sixteen_processes_lose_nothing(home, moto_server):
     assert len(done) == APART + 1, said
     assert {error["code"] for error in losers} <= {"ref-moved", "remote-ahead", "diverged"}
 
-    backend = moto_server.backend(prefix)
+    backend = server.backend(prefix)
     states, database = States(backend), Database(backend, None)
     history = list(states.history())
     assert [state.number for state in history] == list(range(APART + 1, 0, -1)), "one line"
