@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 
+import acts
 import change
 import fsck
 import index
@@ -33,6 +34,7 @@ BENCHMARKS = {
     "many": transfer.many,
     "append": change.append,
     "part": change.part,
+    "acts": acts.acts,
     "commit": keep.commit,
     "checkout": keep.checkout,
     "fsck": fsck.fsck,

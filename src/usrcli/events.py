@@ -29,9 +29,12 @@ def events() -> None:
     show_default=True,
     help="Each event as JSON again, or the line as it stands, a torn one included.",
 )
-def tail(dataset: str | None, count: int, follow: bool, form: str) -> int:
+@click.option("--json", "as_json", is_flag=True, help="As --format json.")
+def tail(dataset: str | None, count: int, follow: bool, form: str, as_json: bool) -> int:
     """The last events of DATASET, oldest first, one a line. Takes no lock, changes nothing."""
     from usrstore.dataset import events as log
+
+    form = "json" if as_json else form
 
     root = find_root()
     folder = root.check_dataset(DatasetId(infer_dataset(root, dataset)))

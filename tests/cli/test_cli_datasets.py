@@ -10,12 +10,13 @@ import shutil
 import signal
 import subprocess
 
+import jsonschema
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from support.lab import USR
+from support.lab import SCHEMAS, USR
 from usrstore.dataset import schema
 
 X = "densegen/x"
@@ -355,7 +356,11 @@ def test_w29_the_tail_takes_n(begun):
     assert begun.usr("events", "tail", X, "--n", "2").ok().out.count("\n") == 2
     whole = begun.usr("events", "tail", X, "--format", "raw").ok().out
     assert whole.encode() == files(begun)[".events.log"]
-    assert len(begun.usr("events", "tail", X).ok().lines) == len(events(begun))
+    said = begun.usr("events", "tail", X, "--json").ok()
+    assert [json.loads(line) for line in said.lines] == events(begun)
+    text = (SCHEMAS / "events-tail.json").read_text()
+    for line in said.lines:
+        jsonschema.validate(json.loads(line), json.loads(text))
 
 
 def test_w13_reading_events_writes_nothing(begun):

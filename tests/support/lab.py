@@ -203,6 +203,7 @@ _GROUPS = {
     ("namespace", "register"): "namespace-register",
     ("namespace", "list"): "namespace-list",
     ("namespace", "show"): "namespace-show",
+    ("events", "tail"): "events-tail",
     ("maintenance", "registry-freeze"): "registry-freeze",
     ("maintenance", "event-log-garden"): "event-log-garden",
     ("maintenance", "events-repair"): "events-repair",

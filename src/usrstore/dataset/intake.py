@@ -54,24 +54,31 @@ def _csv(path: str, problems: RowProblems) -> Iterator[tuple[int, Columns]]:
                 raise InvalidInputError(f"{path} is empty; a CSV file begins with column names")
             _check_names(path, names)
             first, number = 1, 0
-            columns: Columns = {name: [] for name in names}
+            held: list[list[str]] = []
             for number, row in enumerate(rows, 1):
                 if len(row) != len(names):
                     if row:
                         reason = f"{len(row)} values for {len(names)} columns"
                         problems.add(number, "row", row, reason)
                     row = [""] * len(names)  # noqa: PLW2901  keeps the numbers of the rows
-                for name, value in zip(names, row, strict=True):
-                    columns[name].append(value or None)
-                if number - first + 1 >= BATCH_ROWS:
-                    yield first, columns
-                    first, columns = number + 1, {name: [] for name in names}
-            if number >= first:
-                yield first, columns
+                held.append(row)
+                if len(held) >= BATCH_ROWS:
+                    yield first, _named(names, held)
+                    first, held = number + 1, []
+            if held:
+                yield first, _named(names, held)
         except (csv.Error, UnicodeDecodeError) as exc:
             raise InvalidInputError(
                 f"{path} cannot be read as CSV: {exc}; nothing was changed"
             ) from exc
+
+
+def _named(names: list[str], rows: list[list[str]]) -> Columns:
+    columns = zip(*rows, strict=True)
+    return {
+        name: [value or None for value in values]
+        for name, values in zip(names, columns, strict=True)
+    }
 
 
 def _json_lines(path: str, problems: RowProblems) -> Iterator[tuple[int, Columns]]:
@@ -126,6 +133,9 @@ def _check_names(path: str, names: list[str]) -> None:
         )
 
 
+_NOTHING = (None,) * len(schema.REQUIRED)
+
+
 class Judge:
     """Turns rows of an input into rows of a base table, and says what is wrong with the rest.
 
@@ -165,58 +175,63 @@ class Judge:
         none = [None] * count
         if "sequence" not in columns and count and not self.problems.count:
             self.problems.add(first, "sequence", None, "the input has no column `sequence`")
-        kept: Columns = {name: [] for name in self._base.names}
-        extra = [name for name in self._base.names if name not in schema.REQUIRED]
         given = {name: columns.get(name, none) for name in self._base.names}
-        self.ignored.update(dict.fromkeys(name for name in columns if name not in kept))
+        self.ignored.update(dict.fromkeys(name for name in columns if name not in given))
+        places, records = [], []
         rows = zip(*(given[name] for name in schema.REQUIRED), strict=True)
-        places = []
         for place, values in enumerate(rows):
-            if all(value is None for value in values):
+            if values == _NOTHING:
                 continue  # an empty line, or one that was reported already
             self.read += 1
-            record = self._record(first + place, dict(zip(schema.REQUIRED, values, strict=True)))
+            record = self._record(first + place, *values)
             if record is not None:
                 places.append(place)
-                for name in schema.REQUIRED:
-                    kept[name].append(record[name])
-        for name in extra:
-            chosen = [given[name][place] for place in places]
-            numbers = [first + place for place in places]
-            kept[name] = convert(chosen, self._base.field(name), numbers, self.problems)
+                records.append(record)
+        kept: Columns = {name: [] for name in schema.REQUIRED}
+        if records:
+            kept = dict(zip(schema.REQUIRED, map(list, zip(*records, strict=True)), strict=True))
+        numbers = [first + place for place in places]
+        for name in self._base.names:
+            if name not in kept:
+                chosen = [given[name][place] for place in places]
+                kept[name] = convert(chosen, self._base.field(name), numbers, self.problems)
         return pa.table(kept, schema=self._base.remove_metadata())
 
-    def _record(self, row: int, given: dict[str, Any]) -> dict[str, Any] | None:
+    def _record(
+        self,
+        row: int,
+        oid: Any,
+        bio_type: Any,
+        sequence: Any,
+        alphabet: Any,
+        length: Any,
+        source: Any,
+        created_at: Any,
+    ) -> tuple[Any, ...] | None:
+        """A row of the base table; None if it is wrong, or there already."""
         found = self.problems.count
-        sequence = given["sequence"]
-        sequence = schema.normalize(sequence) if isinstance(sequence, str) else sequence
-        bio_type = given["bio_type"] or self._defaults["bio_type"]
-        alphabet = given["alphabet"] or self._defaults["alphabet"]
+        if isinstance(sequence, str):
+            sequence = schema.normalize(sequence)
+        bio_type = bio_type or self._defaults["bio_type"]
+        alphabet = alphabet or self._defaults["alphabet"]
         problem = schema.sequence_problem(sequence, bio_type, alphabet)
         if problem:
             self.problems.add(row, *problem)
             return None
-        oid = schema.record_id(bio_type, sequence)
-        if given["id"] not in (None, oid):
-            self.problems.add(row, "id", given["id"], f"the id of this sequence is {oid}")
-        if given["length"] is not None and str(given["length"]) != str(len(sequence)):
+        name = schema.record_id(bio_type, sequence)
+        if oid is not None and oid != name:
+            self.problems.add(row, "id", oid, f"the id of this sequence is {name}")
+        if length is not None and str(length) != str(len(sequence)):
             reason = f"the sequence has {len(sequence)} letters"
-            self.problems.add(row, "length", given["length"], reason)
-        created_at = self._moment(row, given["created_at"])
-        source = given["source"] if given["source"] is not None else self._defaults["source"]
-        if not isinstance(source, str):
+            self.problems.add(row, "length", length, reason)
+        moment = self._now if created_at is None else self._moment(row, created_at)
+        if source is None:
+            source = self._defaults["source"]
+        elif not isinstance(source, str):
             self.problems.add(row, "source", source, "not text")
-        if self.problems.count > found or self._is_known(row, oid, sequence):
+        if self.problems.count > found or self._is_known(row, name, sequence):
             return None
-        return {
-            "id": oid,
-            "bio_type": bio_type,
-            "sequence": sequence,
-            "alphabet": alphabet,
-            "length": len(sequence),
-            "source": source,
-            "created_at": created_at,
-        }
+        return name, bio_type, sequence, alphabet, len(sequence), source, moment
 
     def _is_known(self, row: int, oid: str, sequence: str) -> bool:
         digest = bytes.fromhex(oid)
@@ -232,8 +247,6 @@ class Judge:
         return True
 
     def _moment(self, row: int, value: Any) -> dt.datetime:
-        if value is None:
-            return self._now
         try:
             moment = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(value)
             aware = moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)

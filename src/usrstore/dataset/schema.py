@@ -65,7 +65,7 @@ def normalize(sequence: str) -> str:
 
 def record_id(bio_type: str, sequence: str) -> str:
     """The id of a record."""
-    text = f"{bio_type}|{normalize(sequence)}"
+    text = f"{bio_type}|{sequence.strip()}"
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -53,8 +53,8 @@ def mutating(site: Site, *, create: bool = False, whole_log: bool = False) -> It
         StorageError: the machine refused; everything is as it was.
     """
     root = site.root
-    if not create:
-        root.check_dataset(site.dataset)
+    if not create and not os.path.exists(root.journal_path(site.dataset)):
+        root.check_dataset(site.dataset)  # with a journal it may be about to exist
     root.create_store()
     with _locked(site, create=create):
         act = Mutation(site)
