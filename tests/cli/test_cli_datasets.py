@@ -17,10 +17,17 @@ import pytest
 import yaml
 
 from support.lab import SCHEMAS, USR
-from usrstore.dataset import schema
+from usrstore.dataset import registry, schema
 
 X = "densegen/x"
 ROWS = "sequence,source\nACGT,a\n acgtt ,\n,\n"
+
+
+@pytest.fixture
+def lab(lab):
+    """The root as `usr init` left it."""
+    (lab.root / "registry.yaml").write_bytes(registry.initial())
+    return lab
 
 
 @pytest.fixture
