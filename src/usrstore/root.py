@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SETTINGS = {
     "trust": {"mode"},
     "signing": {"key"},
+    "keep": {"replaced"},
     "gc": {
         *("grace", "keep-last", "keep-daily", "keep-weekly", "keep-monthly"),
         *("keep-tagged", "keep-within", "keep-ops"),

@@ -33,7 +33,7 @@ from usrstore.objects.tree import FileEntry, Listing
 from usrstore.odb import compress, durable, extents, reach
 from usrstore.odb.states import Change
 from usrstore.remote.peer import Checks, Piece
-from usrstore.verbs import finishing
+from usrstore.verbs import finishing, preserving
 from usrstore.verbs.problems import Problem, verification_error
 from usrstore.verbs.site import Site
 from usrstore.worktree import parquet, promote, statcache
@@ -207,6 +207,7 @@ class Receiving:
         self.site.overlay.flush()  # I3: before anything names them
         stamps = self._found.stamps if self._found else {}
         gone = [path for path in self._before if path not in self.listing]
+        self._preserve(stage, gone)
         with locks.writing(self.site.folder, timeout_s=self.site.lock_timeout_s):
             self._check_unchanged()
             ops, made = promote.plan_ops(
@@ -240,6 +241,12 @@ class Receiving:
                 commit=lambda: finishing.commit(self.site.root, self.site.who, journal),
             )
             self._remember(stage)
+
+    def _preserve(self, stage: Stage, gone: Iterable[str]) -> None:
+        paths = [*(target.path for target in stage.targets), *gone]
+        going = {path: self._before[path] for path in paths if path in self._before}
+        staying = (oid for target in stage.targets for oid, _ in target.chunks)
+        preserving.preserve(self.site, going, staying)
 
     def _verify_stage(self, stage: Stage, emit: Emit) -> None:
         missing = sorted({path for oid, _ in stage.wanted() for path in stage.paths_of(oid)})
