@@ -12,6 +12,7 @@ from usrcli import links, logins, wizard
 from usrcli.context import find_root_or_none, make_who, print_json, remotes_path
 from usrstore.remote import profiles
 
+_OF_A_BUCKET = ("url", "endpoint", "region")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 
 
@@ -52,6 +53,8 @@ def show(name: str, as_json: bool) -> int:
         print_json(_data(profile))
         return 0
     for key, value in _data(profile).items():
+        if (key in _OF_A_BUCKET) != (profile.type == "bucket") and key not in ("name", "type"):
+            continue
         click.echo(f"{key:<15}: {value if value is not None else ''}")
     click.echo(f"{'written in':<15}: {path}")
     return 0

@@ -273,6 +273,13 @@ class BucketBackend:
                 hint="set this machine's clock by NTP",
                 code="bucket-denied",
             )
+        if word is None and _CREDENTIALS.search(text):
+            return BucketError(
+                f"{where}: there are no credentials for it; nothing was changed",
+                hint="set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
+                "AWS_SKIP_SIGNATURE=true reads a public bucket",
+                code="bucket-denied",
+            )
         if status in ("401", "403"):
             return BucketError(
                 f"{where}: access denied ({said}); nothing was changed",
@@ -286,16 +293,9 @@ class BucketBackend:
                 hint="run the same command again in a while",
                 code="bucket-busy",
             )
-        if status is None and _CREDENTIALS.search(text):
-            return BucketError(
-                f"{where}: there are no credentials for it; nothing was changed",
-                hint="set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
-                "AWS_SKIP_SIGNATURE=true reads a public bucket",
-                code="bucket-denied",
-            )
         if status is None:
             return BucketError(
-                f"{where}: no answer within {self._patience_s:g} s; nothing was changed",
+                f"{where}: nobody answers; nothing was changed",
                 hint="check the network and the endpoint, then run the same command again",
                 code="bucket-unreachable",
             )
@@ -305,6 +305,7 @@ class BucketBackend:
         )
 
 
+# Where a provider's machines ask who they are: nobody answers that elsewhere.
 _CREDENTIALS = re.compile(r"169\.254\.|metadata\.google|InstanceCredential|[Cc]redential")
 
 
