@@ -101,6 +101,7 @@ def make_who(root: Root | None = None) -> Who:
         signer=lambda: ring().signer(),
         own_keys=lambda: ring().own(),
         actor=_actor(),
+        hash_tables=os.environ.get("USR_EVENT_SHA256") == "1",
     )
 
 

@@ -51,6 +51,7 @@ class Who:
         signer: gives the key to sign with, or None; called once a signature is needed.
         own_keys: fingerprints that are ours.
         actor: for event logs: {tool, run_id, …}, written as it is.
+        hash_tables: whether events fingerprint tables with SHA-256, too, which reads them whole.
     """
 
     author: str
@@ -60,6 +61,7 @@ class Who:
     signer: Callable[[], Signer | None]
     own_keys: Callable[[], frozenset[str]]
     actor: Mapping[str, Any] | None = None
+    hash_tables: bool = False
 
     def act(self, reason: str = "") -> Act:
         return Act(f"{self.author}@{self.host}", self.command, self.now_us(), reason)

@@ -118,6 +118,14 @@ def test_an_actor_is_named_by_the_environment_of_the_command(begun, monkeypatch)
     assert (actor["tool"], actor["run_id"]) == ("densegen", "run-7")
 
 
+def test_tables_are_fingerprinted_with_sha256_where_that_is_asked_for(begun, monkeypatch):
+    assert "sha256" not in events(begun)[-1]["fingerprint"]
+    monkeypatch.setenv("USR_EVENT_SHA256", "1")
+    load(begun).ok()
+    digest = hashlib.sha256(files(begun)["records.parquet"]).hexdigest()
+    assert events(begun)[-1]["fingerprint"]["sha256"] == digest
+
+
 # ── import ──────────────────────────────────────────────────────────────────────────────
 def test_rows_get_their_ids_lengths_and_moments(begun):
     said = load(begun, ROWS, "--json").ok()

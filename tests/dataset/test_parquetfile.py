@@ -161,6 +161,20 @@ def test_an_append_to_what_other_writers_left(home):
     assert pq.read_metadata(home / "b").row_group(0).column(0).compression == "SNAPPY"
 
 
+def test_what_another_writer_laid_out_differently_is_written_anew(home):
+    made = pa.table({"id": ["a", "b"], "infer__v": pa.array([[1.0], None], pa.list_(pa.float32()))})
+    pq.write_table(made, home / "a", use_compliant_nested_type=False)
+    with parquetfile.appending(str(home / "a"), str(home / "b"), META) as writer:
+        writer.write(made)
+    assert read(home / "b").equals(pa.concat_tables([made, made]))
+    assert parquetfile.facts(str(home / "b")).metadata == META
+    stamped = pa.table({"at": pa.array([1, 2], pa.timestamp("us"))})
+    pq.write_table(stamped, home / "c", use_deprecated_int96_timestamps=True)
+    with parquetfile.appending(str(home / "c"), str(home / "d")) as writer:
+        writer.write(stamped)
+    assert read(home / "d").column("at").to_pylist() == stamped.column("at").to_pylist() * 2
+
+
 def test_rows_come_back_in_order_and_in_bounded_batches(home):
     write(home / "a", table(1000))
     batches = list(parquetfile.batches(str(home / "a"), ["id"], rows=300))

@@ -232,7 +232,8 @@ def appending(
     """A new file at `path`: the rows of `source`, and behind them those that the block writes.
 
     The old row groups are copied as bytes, not decoded. Only a file that has gathered many
-    small row groups is written anew, in full ones.
+    small row groups, or whose writer laid out its columns in a way that ours does not (other
+    names inside lists, other physical types), is written anew.
 
     Args:
         source: an existing Parquet file, left as it is.
@@ -244,7 +245,8 @@ def appending(
     """
     old = facts(source)
     metadata = old.metadata if metadata is None else metadata
-    if sum(rows < _SMALL_ROWS for rows in old.groups) >= _MAX_SMALL_GROUPS:
+    small = sum(rows < _SMALL_ROWS for rows in old.groups)
+    if small >= _MAX_SMALL_GROUPS or not _is_our_layout(source, old.schema):
         with writing(path, old.schema, metadata) as writer:
             for batch in batches(source):
                 writer.write(batch)
@@ -258,6 +260,14 @@ def appending(
         yield writer
         writer.close()
         spool.write(_joined_footer(source, spool, metadata))
+
+
+def _is_our_layout(path: str, schema: pa.Schema) -> bool:
+    """Whether row groups of ours can stand in one file with those of this one."""
+    import pyarrow.parquet as pq
+
+    layout = pq.read_metadata(path).schema
+    return bool(_carrier(schema, {}).schema.equals(layout))
 
 
 def _footer_offset(file: io.RawIOBase, size: int) -> int:

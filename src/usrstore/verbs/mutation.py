@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from usrstore.dataset import events, locks, metafile, namespaces, snapshots
+from usrstore.dataset import archive, events, locks, metafile, namespaces, snapshots
 from usrstore.errors import ChangedWhileReadError, ConflictError, IntegrityError
 from usrstore.objects.names import check_path
 from usrstore.objects.sections import EVENTS_FILE, META_FILE, PRIMARY_FILE
@@ -144,9 +144,22 @@ class Mutation:
                 metrics=metrics,
                 artifacts=artifacts,
                 maintenance=maintenance,
-                fingerprint=_fingerprint(self.current(table)) if table else None,
+                fingerprint=self._fingerprint(table) if table else None,
             )
         )
+
+    def _fingerprint(self, table: str) -> dict[str, Any]:
+        path = self.current(table)
+        size = os.path.getsize(path)
+        with open(path, "rb", buffering=0) as file:
+            fd = file.fileno()
+            footer = parquet.read_footer(lambda at, count: os.pread(fd, count, at), size)
+        if footer is None:
+            raise IntegrityError(f"{path} does not open as Parquet; nothing was changed")
+        found: dict[str, Any] = {"rows": footer.rows, "cols": footer.columns, "size_bytes": size}
+        if self.site.who.hash_tables:
+            found["sha256"] = archive.sha256(path, size)
+        return found
 
     def note(self, text: str) -> None:
         """Add a line for people to `meta.md`, with the command that was run."""
@@ -305,15 +318,6 @@ class Mutation:
             for number in range(self._count):
                 if os.path.exists(self._file(number)):
                     durable.remove(self._file(number))
-
-
-def _fingerprint(path: str) -> dict[str, int]:
-    size = os.path.getsize(path)
-    with open(path, "rb", buffering=0) as file:
-        footer = parquet.read_footer(lambda at, count: os.pread(file.fileno(), count, at), size)
-    if footer is None:
-        raise IntegrityError(f"{path} does not open as Parquet; nothing was changed")
-    return {"rows": footer.rows, "cols": footer.columns, "size_bytes": size}
 
 
 def _read(path: str) -> bytes | None:
