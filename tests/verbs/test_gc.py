@@ -15,7 +15,7 @@ from usrstore.errors import ConflictError, IncompleteError, IntegrityError, Lock
 from usrstore.objects.ids import Kind, ManifestId, hash_object
 from usrstore.objects.manifest import Signed, Tag
 from usrstore.objects.names import check_ref, head_ref
-from usrstore.odb import durable, flock, reach
+from usrstore.odb import durable, flock, packindex, reach
 from usrstore.odb.docket import Docket
 from usrstore.odb.states import Act, Change
 from usrstore.verbs import gc, history, undo
@@ -549,3 +549,20 @@ def test_the_docket_is_small_and_old_entries_go(place):
     entries = Docket(place.root.database.backend).times()
     assert len(entries) <= 2
     assert commit(place.site(), message="again").created is False
+
+
+@pytest.mark.spec("F-38")
+def test_a_deep_check_names_an_index_that_is_not_sorted(place):
+    """It hashes right, so only whoever made it knows; lookups in it would miss objects."""
+    versions(place, 1)
+    bodies = [b"one", b"two"]
+    ids = sorted((hash_object(Kind.CHUNK, body) for body in bodies), reverse=True)
+    rows = [packindex.Row(8, 3, 3, Kind.CHUNK, 0), packindex.Row(11, 3, 3, Kind.CHUNK, 0)]
+    _, good = packindex.encode(zip(sorted(ids), rows, strict=True))
+    index = b"".join(ids) + good[64:]
+    name = hash_object(Kind.INDEX, index)
+    data = packindex.MAGIC + b"onetwo" + index + packindex.encode_trailer(14, 2, name)
+    (place.path / ".usr" / "packs" / f"{name}.pack").write_bytes(data)
+    found = [f for f in fsck(place.root, place.who, deep=True).findings if f.code == "pack-damaged"]
+    assert len(found) == 1
+    assert "do not rise" in found[0].message

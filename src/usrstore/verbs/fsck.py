@@ -54,6 +54,7 @@ def fsck(
     checked = None
     faults: dict[PackId, list[Fault]] = {}
     if deep or max_duration_s is not None:
+        findings += _disorder(root)
         scrubbing = Scrubbing(root, who.now_us(), max_duration_s, emit)
         findings += scrubbing.run()
         checked, faults = scrubbing.checked, scrubbing.faults
@@ -147,6 +148,15 @@ def _lacks(closure: Closure, faults: Mapping[PackId, list[Fault]]) -> Iterator[F
         count = f"{len(texts)} objects are" if len(texts) > 1 else "an object is"
         message = f"{count} not stored, and {where} {held}: {named(texts)}"
         yield Finding("unreachable", where, message, REPAIR, files)
+
+
+def _disorder(root: Root) -> Iterator[Finding]:
+    """[F-38]: an index that hashes right and is not sorted hides objects."""
+    for pack in root.database.packs():
+        if reason := pack.index.disorder(pack.end):
+            yield Finding(
+                "pack-damaged", pack_key(pack.pack), f"its index is wrong: {reason}", REPAIR
+            )
 
 
 def _index_copies(root: Root) -> Iterator[Finding]:
