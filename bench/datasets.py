@@ -6,6 +6,8 @@ child counts from what its parent held when it was started.
     python datasets.py dataset FOLDER --megabytes 300
     python datasets.py parts FOLDER --count 500
     python datasets.py small FOLDER --count 5000
+    python datasets.py tiny FOLDER --count 200000
+    python datasets.py streamed FOLDER --megabytes 3000
     python datasets.py appends FOLDER --megabytes 60 --versions 4 [--row-group 65536]
 """
 
@@ -134,6 +136,37 @@ def make_small(folder: str, *, count: int, seed: int) -> None:
     write_events(folder, 100)
 
 
+def make_tiny(folder: str, *, count: int, seed: int) -> None:
+    """A small base and `count` files of 200 bytes, 1000 to a folder."""
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    write(os.path.join(folder, "records.parquet"), rows(1000, seed))
+    for number in range(count):
+        path = os.path.join(folder, "_artifacts", f"{number // 1000:03}", f"{number:06}.bin")
+        if number % 1000 == 0:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(random.bytes(200))
+
+
+def make_streamed(folder: str, *, megabytes: int, seed: int) -> None:
+    """A base of any size in one file and an event log, made in bounded memory."""
+    from pyarrow import parquet
+
+    os.makedirs(folder, exist_ok=True)
+    left, writer = megabytes * 1_000_000 // BYTES_PER_ROW, None
+    while left > 0:
+        table = rows(min(left, 65_536), seed + left)
+        writer = writer or parquet.ParquetWriter(
+            os.path.join(folder, "records.parquet"), table.schema, compression="zstd"
+        )
+        writer.write_table(table)
+        left -= table.num_rows
+    writer.close()
+    write_events(folder, 2000)
+
+
 def make_appends(
     folder: str, *, megabytes: int, versions: int, row_group: int | None, seed: int
 ) -> None:
@@ -159,7 +192,9 @@ def make_appends(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=["dataset", "parts", "small", "appends"])
+    parser.add_argument(
+        "kind", choices=["dataset", "parts", "small", "tiny", "streamed", "appends"]
+    )
     parser.add_argument("folder")
     parser.add_argument("--megabytes", type=int, default=30)
     parser.add_argument("--count", type=int, default=500)
@@ -175,6 +210,10 @@ def main() -> None:
         make_parts(a.folder, count=a.count, seed=a.seed, first=a.first)
     elif a.kind == "small":
         make_small(a.folder, count=a.count, seed=a.seed)
+    elif a.kind == "tiny":
+        make_tiny(a.folder, count=a.count, seed=a.seed)
+    elif a.kind == "streamed":
+        make_streamed(a.folder, megabytes=a.megabytes, seed=a.seed)
     else:
         make_appends(
             a.folder,

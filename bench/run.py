@@ -21,6 +21,7 @@ import fsck
 import index
 import keep
 import lab
+import peers
 import query
 import startup
 import transfer
@@ -37,6 +38,8 @@ BENCHMARKS = {
     "acts": acts.acts,
     "commit": keep.commit,
     "checkout": keep.checkout,
+    "status": keep.status,
+    "memory": keep.memory,
     "fsck": fsck.fsck,
     "bucket": bucket.bucket,
     "index": index.index,
@@ -92,6 +95,7 @@ def machine() -> dict[str, str]:
         "rsync": said("rsync", "--version"),
         "git": said("git", "--version"),
         "rclone": said(bucket.RCLONE_PROGRAM, "--version"),
+        **peers.versions(),
     }
 
 

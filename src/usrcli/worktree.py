@@ -206,19 +206,23 @@ def _status_of(
 @click.command(short_help="Take the folder to a state")
 @click.argument("revision")
 @click.argument("paths", nargs=-1)
+@click.option("--detach", is_flag=True, help="What git calls it; it is always so: the head stays.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @json_option
-def checkout(revision: str, paths: tuple[str, ...], yes: bool, as_json: bool) -> int:
+def checkout(revision: str, paths: tuple[str, ...], detach: bool, yes: bool, as_json: bool) -> int:
     """Make the folder what REVISION says, or only PATHS of it.
 
-    What the folder held is kept first if no state has it. The head stays: `usr checkout
-    DATASET` comes back.
+    What the folder held is kept first if no state has it, and `usr undo` brings it back. The
+    head stays, as with git's --detach: `usr checkout DATASET` comes back to it, and `usr commit`
+    puts what the folder holds on top of it. REV:PATH is REV -- PATH.
     """
     from usrstore.verbs.checkout import checkout as verb
     from usrstore.verbs.recover import recover
     from usrstore.verbs.revisions import resolve
 
     del yes  # nothing is lost, so nothing is asked
+    if detach and paths:
+        raise click.UsageError("--detach takes the whole folder, not some paths of it")
     root = find_root()
     oid, path = resolve(root, revision, now_us=now_us())
     name = check_dataset(reach.manifest(root.database.get, oid).dataset)

@@ -25,7 +25,19 @@ from usrstore.remote.peer import Peer
 from usrstore.remote.profiles import Profile
 from usrstore.root import Root, Who
 from usrstore.trust.keys import Signer
-from usrstore.verbs import believing, checkout, commit, diff, fetch, fsck, history, pull, push
+from usrstore.verbs import (
+    believing,
+    checkout,
+    commit,
+    diff,
+    fetch,
+    fsck,
+    history,
+    pull,
+    push,
+    tags,
+    undo,
+)
 from usrstore.verbs.audit import SyncResult
 from usrstore.verbs.checkout import CheckoutResult
 from usrstore.verbs.commit import CommitResult
@@ -33,10 +45,13 @@ from usrstore.verbs.fetch import FetchResult
 from usrstore.verbs.findings import FsckResult
 from usrstore.verbs.history import LogEntry, Status
 from usrstore.verbs.host import Host
+from usrstore.verbs.operations import Operation, operations
 from usrstore.verbs.options import Options
 from usrstore.verbs.recover import recover
 from usrstore.verbs.revisions import resolve
 from usrstore.verbs.site import Site
+from usrstore.verbs.tags import TagRow
+from usrstore.verbs.undo import UndoResult
 
 
 def who(
@@ -115,6 +130,17 @@ class Store:
         """Finish or undo interrupted promotions; gives each dataset and its outcome."""
         return recover(self.root, self._who)
 
+    def operations(self) -> Iterator[Operation]:
+        """What was done here, newest first."""
+        return operations(self.root)
+
+    def undo(
+        self, datasets: Sequence[str] = (), *, to: int | None = None, emit: Emit = silent
+    ) -> UndoResult:
+        """Go back to how refs and folders were after an earlier operation."""
+        names = [self.root.find_dataset(name) for name in datasets]
+        return undo.undo(self.root, self._who, names, to=to, emit=emit)
+
     def fsck(
         self, *, deep: bool = False, max_duration_s: float | None = None, emit: Emit = silent
     ) -> FsckResult:
@@ -171,6 +197,11 @@ class DatasetHandle:
         """Take the folder to a state; what no state holds is kept first."""
         oid, _ = resolve(self.root, revision, now_us=self._who.now_us())
         return checkout.checkout(self._site(), oid, paths=paths, emit=emit)
+
+    def tag(self, name: str, revision: str | None = None, message: str = "") -> TagRow:
+        """Name a state, signed: the newest, or the one that a revision names."""
+        oid, _ = resolve(self.root, revision or self.dataset, now_us=self._who.now_us())
+        return tags.create(self.root, self._who, self.dataset, name, oid, message=message)
 
     def diff(self, peer: Peer, remote: str, options: Options | None = None) -> SyncResult:
         """This folder against the peer's."""

@@ -370,6 +370,23 @@ def test_to_check_a_path_out_of_the_head_takes_an_edit_back(story):
     assert story.usr("status", DATASET, "--json").data[0]["clean"]
 
 
+def test_detach_is_what_always_happens(story):
+    story.usr("checkout", "--detach", f"{DATASET}~1").ok()
+    assert story.refs()[f"folders/{DATASET}"] == ids(story)[1]
+    story.usr("checkout", "--detach", DATASET, "meta.md").failed("usage", 2)
+
+
+def test_where_the_folder_was_before(story):
+    third, second, first = ids(story)
+    story.usr("rev-parse", f"{DATASET}@{{-1}}").failed("revision-not-found", 4)
+    story.usr("checkout", first).ok()
+    assert story.usr("rev-parse", f"{DATASET}@{{-1}}").ok().out == f"{third}\n"
+    story.usr("checkout", second).ok()
+    assert story.usr("rev-parse", f"{DATASET}@{{-1}}").ok().out == f"{first}\n"
+    story.usr("checkout", f"{DATASET}@{{-1}}").ok()
+    assert story.usr("rev-parse", f"{DATASET}@{{-1}}").ok().out == f"{second}\n"
+
+
 def test_a_folder_edited_back_to_its_head_is_at_its_head(story):
     now = story.read()
     story.usr("checkout", f"{DATASET}~2").ok()

@@ -1,10 +1,10 @@
-"""A dataset's history beside plain dicts: commit, checkout, tag, undo and crashes in any order.
+"""A dataset's history beside plain dicts: commit, checkout, tag, undo, gc, crashes in any order.
 
 The model knows what every state holds, what refs and folder were after every operation, and what
 each command leads to, step by step. A command that ends must have made all of its steps; one that
 is killed anywhere and recovered must have stopped between two of them. After every command the
-refs and the folder are those of the model, and every state that was ever made comes back bit for
-bit, from packs alone.
+refs and the folder are those of the model, and every state that was ever made, and that no
+collection was told to forget, comes back bit for bit, from packs alone.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from support.faults import CRASHED, FINISHED, Crash, in_child
 from support.pairs import LOCK_TIMEOUT_S, Place
 from support.people import make_who
 from usrstore.dataset import registry
-from usrstore.errors import RevisionNotFoundError
-from usrstore.verbs import checkout, tags, undo
+from usrstore.errors import NotFoundError, RevisionNotFoundError
+from usrstore.odb import reach
+from usrstore.verbs import checkout, gc, tags, undo
+from usrstore.verbs.retention import Retention
 from usrstore.verbs.revisions import peel, resolve
 
 SHARED = "/dev/shm"
@@ -62,6 +64,7 @@ class HistoryMachine(RuleBasedStateMachine):
         self.refs = {}
         self.holds = {}  # every state and tag that was made → its files
         self.tags = set()  # those of them that are tags
+        self.oldest = 1  # the first operation that is not forgotten
         self.log = [{}]  # the refs after each operation; before the first there were none
 
     def teardown(self):
@@ -215,6 +218,7 @@ class HistoryMachine(RuleBasedStateMachine):
         self._run(lambda: self.place.commit("kept"), self._commit(), crash)
 
     def _some_state(self, pick):
+        """One that is known; the first one may be forgotten, the newest never."""
         states = [oid for oid in self.holds if oid not in self.tags]
         return states[pick % len(states)]
 
@@ -259,29 +263,72 @@ class HistoryMachine(RuleBasedStateMachine):
             return
         self._run(act, [(_without(self.refs, ref), self.folder)], None)
 
-    @precondition(lambda self: len(self.log) > 1)
+    @rule(forget=st.booleans(), crash=crashes)
+    def collect(self, forget, crash):
+        """With no grace at all: whatever nothing names goes at once."""
+        rules = Retention(grace=0.0, keep_ops=0.0 if forget else None)
+
+        def act():
+            gc.collect(self.place.root, self.place.who, rules)
+
+        self._run(act, [], crash)
+        newest = self.place.root.states.newest().number
+        while len(self.log) <= newest:  # a collection is an operation that moves nothing
+            assert self._past_refs(len(self.log)) == self.refs
+            self.log.append(self.refs)
+        if forget:
+            self._forget()
+
+    def _forget(self):
+        """What only forgotten operations named may be gone."""
+        numbers = [state.number for state in self.place.root.states.history()]
+        assert self.oldest <= numbers[-1]
+        assert numbers[0] == len(self.log) - 1
+        self.oldest = numbers[-1]
+        get = self.place.root.database.get
+        named = {oid for refs in self.log[self.oldest :] for oid in refs.values()}
+        reached = {
+            oid for tip in named for oid in dict(reach.ancestry(get, peel(self.place.root, tip)))
+        }
+        self.holds = {o: files for o, files in self.holds.items() if o in reached | named}
+
+    def _last(self):
+        """The operation to which an undo without a number goes back; None if it is forgotten."""
+        for number in range(len(self.log) - 1, self.oldest, -1):
+            if self.log[number] != self.log[number - 1]:
+                return number - 1
+        return 0 if self.oldest == 1 else None
+
     @rule(crash=crashes)
     def undo(self, crash):
         def act():
             undo.undo(self.place.root, self.place.who, lock_timeout_s=LOCK_TIMEOUT_S)
 
-        self._run(act, self._undo(len(self.log) - 2), crash)
+        if self._last() is None:
+            with pytest.raises(NotFoundError, match="not kept any more"):
+                act()
+            return
+        self._run(act, self._undo(self._last()), crash)
 
     @rule(pick=PICK, crash=crashes)
     def undo_to(self, pick, crash):
         to = pick % len(self.log)
+        if 0 < to < self.oldest:
+            with pytest.raises(NotFoundError, match="not kept any more"):
+                undo.undo(self.place.root, self.place.who, to=to)
+            return
 
         def act():
             undo.undo(self.place.root, self.place.who, to=to, lock_timeout_s=LOCK_TIMEOUT_S)
 
         self._run(act, self._undo(to), crash)
 
-    @precondition(lambda self: len(self.log) > 2 and self._position(self.log[-2]) is not None)
+    @precondition(lambda self: self._last() and self._position(self.log[self._last()]))
     @rule()
     def an_undo_and_an_undo_of_it_change_nothing(self):
         before, refs = self.folder, _without(self.refs, FOLDER)
         for _ in range(2):
-            steps = self._undo(len(self.log) - 2)
+            steps = self._undo(self._last())
             self._run(lambda: undo.undo(self.place.root, self.place.who), steps, None)
         assert self.folder == before
         assert _without(self.refs, FOLDER) == refs
@@ -295,7 +342,9 @@ class HistoryMachine(RuleBasedStateMachine):
     @invariant()
     def the_operation_log_is_that_of_the_model(self):
         numbers = [s.number for s in self.place.root.states.history()] if len(self.log) > 1 else []
-        assert numbers == list(range(len(self.log) - 1, 0, -1))
+        assert numbers[: len(self.log) - self.oldest] == list(
+            range(len(self.log) - 1, self.oldest - 1, -1)
+        )
 
     @invariant()
     def every_state_comes_back_bit_for_bit_from_packs_alone(self):

@@ -169,9 +169,10 @@ def _once(
         if not docket.add(entry):
             return True  # another collection was faster
         done.note(fresh, len(victims))
-        if due and (newest is None or not states.fence(newest, act)):
+        if due and not states.fence(newest, act):
             return True  # a ref moved: look again at what it reaches
-        for pack in sorted(due):
+        # First the packs that hold copies of indexes: none may tell of a pack that is gone.
+        for pack in sorted(due, key=lambda pack: (not here[pack].meta, pack)):
             database.backend.delete(pack_key(pack))
             done.swept.append(pack)
             done.swept_bytes += here[pack].pack.size

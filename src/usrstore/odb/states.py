@@ -125,16 +125,16 @@ class States:
                 return state
         raise RefConflictError("too many writers at once; nothing was changed", hint="try again")
 
-    def fence(self, newest: State, act: Act) -> bool:
+    def fence(self, newest: State | None, act: Act) -> bool:
         """Make a state that moves nothing, right after `newest`; False if another came first.
 
         Whoever moves a ref from here on has read it, and so whatever was written down before
         it: a collection deletes only behind a fence.
         """
         state = State(
-            number=newest.number + 1,
-            previous=newest.oid,
-            refs=newest.refs,
+            number=newest.number + 1 if newest else 1,
+            previous=newest.oid if newest else None,
+            refs=newest.refs if newest else {},
             time_us=act.time_us,
             actor=act.actor,
             command=act.command,

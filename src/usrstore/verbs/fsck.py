@@ -162,6 +162,8 @@ def _disorder(root: Root) -> Iterator[Finding]:
 def _index_copies(root: Root) -> Iterator[Finding]:
     """[F-42]: each data pack's index lies in a metadata pack, too."""
     for pack in root.database.packs():
+        if pack.pack in root.database.docket.condemned:
+            continue  # it goes, and the copy went first
         if pack.holds_data and not root.database.has(pack.pack):
             yield Finding(
                 "index-copy-missing",

@@ -21,6 +21,7 @@ from usrstore.objects.names import (
     RefName,
     check_dataset,
     dataset_of,
+    folder_ref,
     head_ref,
     tag_ref,
 )
@@ -189,14 +190,21 @@ def _upstream(text: str, dataset: DatasetId, refs: Mapping[RefName, ObjectId]) -
 
 def _before_checkout(root: Root, text: str, dataset: DatasetId) -> ManifestId:
     """Where the folder was before it was last taken elsewhere."""
-    now = None
+    head, folder = head_ref(dataset), folder_ref(dataset)
+    newer: Mapping[RefName, ObjectId] | None = None
     for state in root.states.history() if root.has_store else ():
-        there = position(state.refs, dataset)
-        if now is not None and there is not None and there != now:
-            return there
-        now = now or there
+        refs = state.refs
+        if (
+            newer is not None
+            and newer.get(folder) != refs.get(folder)
+            and newer.get(head) == refs.get(head)  # else it was a commit or a pull
+        ):
+            there = position(refs, dataset)
+            if there is not None:
+                return there
+        newer = refs
     raise RevisionNotFoundError(
-        f"{text!r}: the folder of {dataset} has been at one state only",
+        f"{text!r}: no checkout has taken the folder of {dataset} anywhere",
         hint=f"`usr op log {dataset}` says where it was",
     )
 
