@@ -84,6 +84,8 @@ def test_a_new_dataset_keeps_every_rule_of_the_format(begun):
     assert re.fullmatch(r"### Updates \(\d{4}-\d\d-\d\d\)", notes[6])
     assert "```bash" in notes
     assert [event["action"] for event in events(lab)] == ["registry_freeze", "init"]
+    moments = [event["timestamp_utc"] for event in events(lab)]
+    assert moments == sorted(moments)
     assert events(lab)[1]["actor"]["tool"] == "usr"
     assert re.fullmatch(r"usr-pid-\d+", events(lab)[1]["actor"]["run_id"])
 
@@ -221,6 +223,7 @@ def test_records_that_are_there_are_refused_or_skipped(begun):
     before = files(begun)
     again = load(begun, "sequence\nACGT\nTTTT\nTTTT\n").failed("bad-rows", 3)
     assert "in the dataset already" in again.err
+    assert "--on-conflict skip" in again.err
     assert files(begun) == before
     said = load(begun, "sequence\nACGT\nTTTT\nTTTT\n", "--on-conflict", "skip", "--json").ok()
     assert (said.data["rows_written"], said.data["rows_skipped"]) == (1, 2)

@@ -159,6 +159,7 @@ class Judge:
         self.problems = RowProblems()
         self.read = 0
         self.skipped = 0
+        self.repeated = 0
         self.ignored: dict[str, None] = {}
         self._base = base
         self._defaults = defaults
@@ -242,6 +243,7 @@ class Judge:
         if self._skip:
             self.skipped += 1
         else:
+            self.repeated += 1
             reason = "is in the dataset already" if here else "comes earlier in this input"
             self.problems.add(row, "sequence", sequence, f"this record {reason} ({oid[:12]}…)")
         return True

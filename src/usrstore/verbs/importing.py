@@ -82,7 +82,7 @@ def import_rows(
                 if not judge.problems.count:
                     writer.write(rows)
                 emit(Event("scan", judge.read, None, path))
-            judge.problems.check(path)
+            judge.problems.check(path, hint=_hint(judge))
         written = writer.rows
         if not written:
             act.forget()
@@ -104,6 +104,12 @@ def import_rows(
     return ImportResult(
         judge.read, written, judge.skipped, base.rows + written, tuple(judge.ignored), snapshot
     )
+
+
+def _hint(judge: Judge) -> str | None:
+    if not judge.repeated:
+        return None
+    return "--on-conflict skip passes over records that are there already"
 
 
 def check_alphabet(bio_type: str, alphabet: str) -> None:

@@ -43,6 +43,7 @@ class Mutation:
         self._stamps: dict[str, Stamp] = {}
         self._lines: list[bytes] = []
         self._registry: tuple[str, bytes] | None = None
+        self._began_us = site.who.now_us()
         self._holds_log = False
 
     # ── files ───────────────────────────────────────────────────────────────────────────
@@ -201,7 +202,9 @@ class Mutation:
             return False
         self.put(path, data)
         args = {"registry_hash": digest, "snapshot": self.folder_path(path), "auto": auto}
-        self._lines.insert(0, self._compose("registry_freeze", args=args))
+        # It comes before what the act does, and so does its time.
+        line = self._compose("registry_freeze", time_us=self._began_us, args=args)
+        self._lines.insert(0, line)
         return True
 
     def _read_registry(self) -> tuple[str, bytes] | None:
@@ -218,13 +221,13 @@ class Mutation:
             self._registry = digest, data
         return self._registry
 
-    def _compose(self, action: str, **words: Any) -> bytes:
+    def _compose(self, action: str, *, time_us: int | None = None, **words: Any) -> bytes:
         site = self.site
         return events.compose(
             action,
             dataset=site.dataset,
             root=site.root.path,
-            time_us=site.who.now_us(),
+            time_us=site.who.now_us() if time_us is None else time_us,
             actor=site.who.event_actor(),
             registry_hash=self.registry_hash,
             **words,
