@@ -42,6 +42,7 @@ def bucket(lab: Lab) -> list[Table]:
 def _server() -> Iterator[tuple[str, buckets.Server]]:
     """Ceph's gateway where it is installed, else moto's server, which is slow and says so."""
     kind = "moto" if buckets.ceph_missing() else "radosgw"
+    os.environ.setdefault("CEPH_BYTES", str(8 << 30))  # it keeps what is overwritten for hours
     with tempfile.TemporaryDirectory(prefix="usr-bench-s3-") as home:
         start = buckets.moto if kind == "moto" else buckets.ceph
         with start(home) as server:
