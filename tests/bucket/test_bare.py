@@ -377,3 +377,25 @@ def test_what_was_not_asked_for_in_order_is_refused(lake, ada):
         lake.peer(ada).offer([])
     with pytest.raises(ProtocolError):
         lake.peer(ada).publish([])
+
+
+def test_a_pack_that_somebody_else_made_meanwhile_is_checked_with_few_questions(lake, ada):
+    """Two people push the same bytes: the later one finds the pack there, and reads it whole."""
+    bob = lake.place("bob", {**FILES, "records.parquet": noise("records", 2_000_000)})
+    ada.write({**FILES, "records.parquet": noise("records", 2_000_000)})
+    peer = lake.peer(bob)
+    publish, asked = peer.publish, []
+
+    def late(pieces):
+        lake.push(ada)
+        lake.backend.calls.clear()
+        try:
+            return publish(pieces)
+        finally:
+            asked.extend(lake.backend.calls)
+
+    peer.publish = late
+    with pytest.raises(ConflictError):
+        lake.push(bob, peer)
+    assert len([verb for verb, _ in asked if verb == "read"]) < 20
+    assert lake.files() == ada.read()

@@ -145,7 +145,8 @@ class PackWriter:
         try:
             found = backend.stat(key)
             present = Pack(backend, pack, found.size if found else 0)
-            for oid, row in present.index.items():
+            # From its end, as who reads ahead of a pack does.
+            for row, oid in reversed(present.index.as_they_lie()):
                 present.read(oid, row)
         except (IntegrityError, ObjectNotFoundError) as exc:
             raise IntegrityError(

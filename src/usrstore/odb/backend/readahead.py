@@ -63,7 +63,10 @@ class ReadAhead:
         return self.backend.create(key, data)
 
     def stat(self, key: str) -> Stat | None:
-        return self.backend.stat(key)
+        found = self.backend.stat(key)
+        if found is not None:
+            self._sizes[key] = found.size
+        return found
 
     def list(self, prefix: str) -> Iterator[Stat]:
         for stat in self.backend.list(prefix):
