@@ -136,7 +136,7 @@ def sync_folder(path: str) -> None:
     """Make the names in a folder durable."""
 
     def call() -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        fd = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(fd)
         finally:
@@ -154,7 +154,7 @@ def sync_everything(path: str) -> bool:
         return False
 
     def call() -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        fd = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY)
         try:
             if libc.syncfs(fd) != 0:
                 number = ctypes.get_errno()
