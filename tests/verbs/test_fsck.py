@@ -9,7 +9,6 @@ import pytest
 from support import datasets
 from support.damage import flip, pack_of, remember
 from support.datasets import DATASET
-from usrstore.objects.ids import Kind
 from usrstore.verbs.fsck import fsck
 
 OLD, NEW = datasets.old_files(), datasets.new_files()
@@ -75,14 +74,6 @@ def test_a_lost_metadata_pack_is_a_ref_that_reaches_nothing(place):
     findings = check(place).findings
     assert "unreachable" in codes(check(place))
     assert findings[0].where == f"heads/{DATASET}"
-
-
-def test_a_pack_whose_index_has_no_copy_is_said(place):
-    for pack in list(place.root.database.packs()):
-        if any(row.kind == Kind.INDEX for _, row in pack.index.items()) and pack.index.count == 1:
-            (place.path / ".usr" / "packs" / f"{pack.pack}.pack").unlink()
-            break
-    assert codes(check(place)) == ["index-copy-missing"]
 
 
 def test_the_chain_is_looked_at_beyond_the_first_damage(place):

@@ -366,6 +366,18 @@ def test_a_second_repair_beside_the_first_is_refused(place):
         mend(place)
 
 
+def test_a_pack_whose_index_has_no_copy_gets_one(place):
+    """As one has that a commit published before it was cut off."""
+    for path in meta_packs(place):
+        pack = next(p for p in place.root.database.packs() if path.stem == str(p.pack))
+        if all(row.kind == Kind.INDEX for _, row in pack.index.items()):
+            path.unlink()
+    assert fsck(place.root, place.who, deep=True).findings == []
+    (text,) = mend(place).repaired
+    assert "copied into a metadata pack" in text
+    assert mend(place).repaired == ()
+
+
 def test_kinds_are_what_they_were(place):
     """Each object of the rewritten packs is of the kind it was stored as."""
     before = {

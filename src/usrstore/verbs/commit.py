@@ -5,18 +5,21 @@ folder ─scan→ changed files ─cut→ chunks ─put→ recipes → trees ─
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from usrstore.errors import DiskFullError
 from usrstore.objects.ids import ChunkId, Kind, ManifestId
 from usrstore.objects.names import folder_ref, head_ref
 from usrstore.objects.progress import Emit, Event, silent
-from usrstore.odb import reach
+from usrstore.odb import reach, room
 from usrstore.odb.database import Batch
 from usrstore.odb.states import Change
 from usrstore.verbs.recover import recover
 from usrstore.verbs.site import Site
 from usrstore.worktree.capture import Capture
+from usrstore.worktree.scan import scan
 from usrstore.worktree.source import FolderSource
 
 
@@ -61,7 +64,8 @@ def commit(
     refs = site.root.states.refs()
     ref = folder_ref(site.dataset) if aside else head_ref(site.dataset)
     before = site.position() if aside else site.head()
-    with site.root.database.batch() as batch:
+    room.check(site.root.store, size=0, files=0, what=f"a state of {site.dataset}")
+    with _room_told(site), site.root.database.batch() as batch:
 
         def keep(oid: ChunkId, data: memoryview) -> None:
             batch.put(Kind.CHUNK, oid, data)
@@ -82,6 +86,17 @@ def commit(
     if changes:
         site.root.states.advance(changes, site.who.act(message))
     return CommitResult(oid, oid != before, found.root.files, found.root.size, batch.bytes_stored)
+
+
+@contextlib.contextmanager
+def _room_told(site: Site) -> Iterator[None]:
+    """What is new can be known only by reading it all; so a full disk is told when it is met."""
+    try:
+        yield
+    except DiskFullError as exc:
+        size = sum(stamp.size for stamp in scan(site.folder).values())
+        what = f"keeping {site.dataset}"
+        raise room.short_of(exc, site.root.store, size=size, what=what) from exc
 
 
 def _keep_rest(site: Site, found: Capture, batch: Batch, emit: Emit) -> None:

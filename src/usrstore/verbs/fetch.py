@@ -16,7 +16,7 @@ from usrstore.objects.ids import ContentHasher, Kind, ManifestId, hash_object
 from usrstore.objects.names import remote_ref
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.objects.tree import FileEntry, Listing
-from usrstore.odb import compress, reach
+from usrstore.odb import compress, reach, room
 from usrstore.odb.database import Batch
 from usrstore.odb.states import Change
 from usrstore.remote.peer import Peer
@@ -86,6 +86,9 @@ def _receive(met: Meeting, peer: Peer, emit: Emit) -> int:
     }
     wanted = [oid for oid in sizes if not site.root.database.has(oid)]
     total, done = sum(sizes[oid] for oid in wanted), 0
+    room.check(
+        site.root.store, size=total, files=8, what=f"what {met.remote} has of {site.dataset}"
+    )
     with site.root.database.batch() as batch:
         expected = set(wanted)
         for piece in peer.send(wanted) if wanted else ():

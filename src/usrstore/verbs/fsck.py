@@ -61,7 +61,6 @@ def fsck(
     emit(Event("plan", 0, None, "what the refs reach"))
     closure = reached(root, links)
     findings += _lacks(closure, faults)
-    findings += _index_copies(root)
     findings += _signatures(root, who, closure)
     return FsckResult(findings, objects, len(closure.manifests), links.count, checked)
 
@@ -156,20 +155,6 @@ def _disorder(root: Root) -> Iterator[Finding]:
         if reason := pack.index.disorder(pack.end):
             yield Finding(
                 "pack-damaged", pack_key(pack.pack), f"its index is wrong: {reason}", REPAIR
-            )
-
-
-def _index_copies(root: Root) -> Iterator[Finding]:
-    """[F-42]: each data pack's index lies in a metadata pack, too."""
-    for pack in root.database.packs():
-        if pack.pack in root.database.docket.condemned:
-            continue  # it goes, and the copy went first
-        if pack.holds_data and not root.database.has(pack.pack):
-            yield Finding(
-                "index-copy-missing",
-                pack_key(pack.pack),
-                "its index has no copy in a metadata pack, by which a lost end could be made again",
-                REPAIR,
             )
 
 

@@ -15,7 +15,6 @@ from usrstore.dataset import locks
 from usrstore.errors import (
     ChangedWhileReadError,
     DecodeError,
-    DiskFullError,
     HashMismatchError,
     IntegrityError,
     ObjectNotFoundError,
@@ -30,7 +29,7 @@ from usrstore.objects.progress import Emit, Event, silent
 from usrstore.objects.recipe import RULE
 from usrstore.objects.sections import EVENTS_FILE, PRIMARY_FILE
 from usrstore.objects.tree import FileEntry, Listing
-from usrstore.odb import compress, durable, extents, reach
+from usrstore.odb import compress, durable, extents, reach, room
 from usrstore.odb.states import Change
 from usrstore.remote.peer import Checks, Piece
 from usrstore.verbs import finishing, preserving
@@ -43,8 +42,6 @@ from usrstore.worktree.scan import Stamp, scan
 from usrstore.worktree.source import FolderSource
 from usrstore.worktree.stage import Stage, Target
 from usrstore.worktree.statcache import Facts
-
-_SPARE_BYTES = 16 << 20  # for metadata, journal and the file system itself
 
 
 class Receiving:
@@ -116,16 +113,14 @@ class Receiving:
             raise self._failed([Problem(path, "incomplete", detail=exc.message)]) from exc
 
     def _check_room(self, targets: Sequence[Target]) -> None:
-        need = sum(target.entry.size for target in targets) + _SPARE_BYTES
-        room = os.statvfs(self.site.root.path)
-        free = room.f_bavail * room.f_frsize
-        if free < need or (room.f_files and room.f_favail < len(targets) + 64):
-            what = f"{free} bytes" if free < need else f"{room.f_favail} inodes"
-            raise DiskFullError(
-                f"{self.site.root.path} has only {what} free, and the new files need "
-                f"{need} bytes and {len(targets)} inodes; nothing was changed",
-                hint="free some space there, then run the same command again",
-            )
+        size = sum(target.entry.size for target in targets)
+        resumed = room.taken(self.site.root.quarantine_path(self.site.dataset))
+        room.check(
+            self.site.root.path,
+            size=max(0, size - resumed),
+            files=len(targets),
+            what=f"the new state of {self.site.dataset}",
+        )
 
     def _sources(self, targets: Sequence[Target]) -> FolderSource:
         """Files of the folder that share content with what is wanted, or will be replaced."""
