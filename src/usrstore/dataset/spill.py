@@ -1,0 +1,85 @@
+"""Rows sorted into parts by their keys, on disk: equal keys are in one part, whatever the file."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_HOLD_BYTES = 64 << 20
+
+
+class Spill:
+    """Tables of one schema in `parts` parts.
+
+    Args:
+        folder: made if need be; removed with all that is in it when the block is left.
+        parts: how many.
+    """
+
+    def __init__(self, folder: str, parts: int) -> None:
+        self._folder = folder
+        self._parts = parts
+        self._waiting: list[tuple[Any, Any]] = []
+        self._bytes = 0
+        self._written: set[int] = set()
+
+    def add(self, rows: Any, key: str) -> None:
+        """Take some rows; `key` names the column that decides where they go."""
+        self._waiting.append((rows, self._places(rows.column(key))))
+        self._bytes += rows.nbytes
+        if self._bytes >= _HOLD_BYTES:
+            self.flush()
+
+    def _places(self, keys: Any) -> Any:
+        """The part of each key: the same for equal keys, and spread evenly."""
+        whole = keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
+        known = whole.dictionary_encode() if not pa.types.is_dictionary(whole.type) else whole
+        parts = [
+            zlib.crc32(repr(value).encode()) % self._parts for value in known.dictionary.to_pylist()
+        ]
+        places = pa.array(parts, pa.int32())
+        return pc.fill_null(places.take(known.indices), 0)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        for rows, places in self._waiting:
+            for number in pc.unique(places).to_pylist():
+                self._append(number, rows.filter(pc.equal(places, number)))
+        self._waiting, self._bytes = [], 0
+
+    def _append(self, number: int, rows: Any) -> None:
+        os.makedirs(self._folder, exist_ok=True)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as stream:
+            stream.write_table(rows)
+        with open(self._path(number), "ab") as file:
+            file.write(sink.getvalue())
+        self._written.add(number)
+
+    def read(self, number: int, nothing: Callable[[], Any]) -> Any:
+        """The rows of a part, in the order they came; `nothing` makes an empty table."""
+        if number not in self._written:
+            return nothing()
+        tables = []
+        with pa.OSFile(self._path(number)) as file:
+            size = file.size()
+            while file.tell() < size:
+                tables.append(pa.ipc.open_stream(file).read_all())
+        return pa.concat_tables(tables).combine_chunks()
+
+    def _path(self, number: int) -> str:
+        return os.path.join(self._folder, f"{number}.arrows")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        for number in self._written:
+            os.unlink(self._path(number))
+        if self._written:
+            os.rmdir(self._folder)
