@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from support import datasets
 from usrstore.dataset import parquetfile, schema
 from usrstore.errors import IntegrityError
 from usrstore.worktree import parquet as footers
@@ -190,3 +191,47 @@ def test_what_is_no_parquet_file_is_named(home):
         parquetfile.facts(str(home / "a"))
     assert caught.value.code == "not-parquet"
     assert str(home / "a") in caught.value.message
+
+
+def column_bytes(path):
+    """The bytes of each column chunk, in order."""
+    data, footer = path.read_bytes(), pq.read_metadata(path)
+    found = []
+    for group in range(footer.num_row_groups):
+        for index in range(footer.num_columns):
+            column = footer.row_group(group).column(index)
+            start = column.dictionary_page_offset or column.data_page_offset
+            found.append(data[start : start + column.total_compressed_size])
+    return found
+
+
+@pytest.mark.parametrize("limit", [1 << 30, 0])
+def test_parts_of_one_file_have_the_bytes_of_files_of_their_own(home, monkeypatch, limit):
+    monkeypatch.setattr(parquetfile, "_MAX_PASSED_BYTES", limit)
+    noise = [datasets.noise(number, 300_000) for number in range(3)]
+    parts = [
+        pa.table(
+            {"a": [data[n : n + 20].hex() for n in range(0, len(data), 20)], "b": [1] * 15_000}
+        )
+        for data in noise
+    ]
+    with parquetfile.writing(str(home / "all"), parts[0].schema, {"k": "v"}) as writer:
+        for part in parts:
+            writer.write(part)
+            writer.end_part()
+    assert pq.read_table(home / "all").equals(pa.concat_tables(parts))
+    facts = parquetfile.facts(str(home / "all"))
+    assert (facts.groups, facts.metadata) == ((15_000,) * 3, {"k": "v"})
+    alone = []
+    for number, part in enumerate(parts):
+        parquetfile.write(str(home / f"{number}"), part, {"k": "v"})
+        alone += column_bytes(home / f"{number}")
+    assert (column_bytes(home / "all") == alone) is (limit > 0)
+    assert column_bytes(home / "all")[:2] == alone[:2]
+
+
+def test_a_file_of_no_parts_has_a_schema(home):
+    schema = pa.schema([("a", pa.string())])
+    with parquetfile.writing(str(home / "none"), schema) as writer:
+        writer.end_part()
+    assert pq.read_schema(home / "none").names == ["a"]

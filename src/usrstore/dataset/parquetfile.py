@@ -27,6 +27,7 @@ _MAX_SMALL_GROUPS = 64  # more small row groups than this, and an append tidies 
 _PAGES = {"min_chunk_size": 64 << 10, "max_chunk_size": 256 << 10, "norm_level": 0}
 _COPY_BYTES = 64 << 20
 _BLANK_BYTES = 1 << 20
+_MAX_PASSED_BYTES = 8 << 30  # a second or two
 _FEW_VALUES = 64  # of a column that a dictionary serves …
 _PER_VALUE = 16  # … if each comes this often on average
 _MAGIC = b"PAR1"
@@ -128,6 +129,8 @@ class TableWriter:
         self._pending: list[pa.Table] = []
         self._pending_rows = 0
         self._writer: pq.ParquetWriter | None = None
+        self._ended: list[pq.FileMetaData] = []
+        self._passed = 0
         self.rows = 0
 
     def write(self, table: pa.Table) -> None:
@@ -147,12 +150,30 @@ class TableWriter:
             self._put(self._take())
         self._pending, self._pending_rows = [], 0
 
+    def end_part(self) -> None:
+        """End a row group, and write the next one as if it stood in a file of its own.
+
+        Where pages are cut depends on what one writer has seen; a new one cuts equal rows
+        equally, wherever they stand. That costs a look at the bytes so far; a file that has
+        become long goes on with the writer that it has.
+        """
+        self.end_group()
+        if self._writer is not None and self._passed < _MAX_PASSED_BYTES:
+            self._writer.close()
+            self._writer = None
+            self._ended.append(_take_footer(self._spool))
+
     def close(self) -> None:
         self.end_group()
-        if self._writer is None:  # a table without rows has a schema all the same
-            self._put(self._schema.empty_table())
-        assert self._writer is not None
-        self._writer.close()
+        if self._writer is None and not self._ended:
+            self._put(self._schema.empty_table())  # without rows it has a schema all the same
+        if self._writer is not None:
+            self._writer.close()
+        if self._ended:
+            last = [] if self._writer is None else [_take_footer(self._spool)]
+            self._spool.write(
+                _footer(self._schema, self._schema.metadata or {}, [*self._ended, *last])
+            )
 
     def _take(self) -> pa.Table:
         import pyarrow as pa
@@ -170,6 +191,7 @@ class TableWriter:
         import pyarrow.parquet as pq
 
         left = self._spool.size - len(_MAGIC)
+        self._passed += max(0, left)
         stream = pa.PythonFile(_Sink(self._spool), mode="w")
         writer = pq.ParquetWriter(
             stream,
@@ -283,12 +305,25 @@ def _joined_footer(source: str, spool: durable.Spool, metadata: Mapping[str, str
     """
     import pyarrow.parquet as pq
 
+    parts = [pq.read_metadata(source), _take_footer(spool)]
+    return _footer(pq.read_schema(source), metadata, parts)
+
+
+def _take_footer(spool: durable.Spool) -> pq.FileMetaData:
+    """Take the footer off a file that was just written."""
+    import pyarrow.parquet as pq
+
     tail = spool.read_at(spool.size - 8, 8)
-    added = pq.read_metadata(spool.path)
+    found = pq.read_metadata(spool.path)
     spool.truncate(spool.size - 8 - int.from_bytes(tail[:4], "little"))
-    joined = _carrier(pq.read_schema(source), metadata)
-    joined.append_row_groups(pq.read_metadata(source))
-    joined.append_row_groups(added)
+    return found
+
+
+def _footer(schema: pa.Schema, metadata: Mapping[str, str], parts: list[pq.FileMetaData]) -> bytes:
+    """The end of a file that has the row groups of all these footers, in their order."""
+    joined = _carrier(schema, metadata)
+    for part in parts:
+        joined.append_row_groups(part)
     text = io.BytesIO()
     joined.write_metadata_file(text)
     return text.getvalue()[len(_MAGIC) :]

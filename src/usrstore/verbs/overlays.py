@@ -73,7 +73,7 @@ def compact(site: Site, namespace: str) -> CompactResult:
         with parquetfile.writing(act.create(path), plan.schema, meta) as writer:
             for table in plan.tables(scratch):
                 writer.write(table)
-                writer.end_group()
+                writer.end_part()
         remove_files(act, found)
         act.event(
             "compact_overlay",
