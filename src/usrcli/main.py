@@ -72,6 +72,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "cell": ("rows", "One value, whole"),
         "get": ("rows", "Rows by their ids"),
         "grep": ("rows", "Rows whose sequence matches a pattern"),
+        "validate": ("validation", "Everything that is wrong with a dataset"),
         "export": ("rows", "Rows as CSV, JSON lines or Parquet"),
         "attach": ("overlays", "Add columns from a file, as one more part of an overlay"),
         "materialize": ("overlays", "Make columns of overlays"),

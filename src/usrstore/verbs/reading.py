@@ -37,13 +37,13 @@ def read(root: Root, dataset: DatasetId, act: Callable[[View], T]) -> T:
 
     folder = root.check_dataset(dataset)
     for attempt in range(_ATTEMPTS):
-        _check_settled(root, dataset)
+        check_settled(root, dataset)
         before = query.stamps_of(folder)
         try:
             view = query.open_view(folder)
             result = act(view)
             view.check()
-            _check_settled(root, dataset)
+            check_settled(root, dataset)
         except ChangedWhileReadError:
             if attempt == _ATTEMPTS - 1:
                 raise
@@ -56,7 +56,7 @@ def read(root: Root, dataset: DatasetId, act: Callable[[View], T]) -> T:
     raise AssertionError  # the last attempt returned or raised
 
 
-def _check_settled(root: Root, dataset: DatasetId) -> None:
+def check_settled(root: Root, dataset: DatasetId) -> None:
     """A journal says that the folder is between two states.
 
     Raises:
