@@ -21,6 +21,7 @@ import fsck
 import index
 import keep
 import lab
+import overlays
 import peers
 import query
 import startup
@@ -36,6 +37,7 @@ BENCHMARKS = {
     "append": change.append,
     "part": change.part,
     "acts": acts.acts,
+    "overlays": overlays.overlays,
     "commit": keep.commit,
     "checkout": keep.checkout,
     "status": keep.status,
