@@ -98,6 +98,14 @@ def test_all_that_is_wrong_is_named_at_once_and_counted(pair, way):
     assert message.count("infer__x is not in the namespace infer") == 10
 
 
+@pytest.mark.parametrize("path", [GOOD.path, "_derived/infer.parquet"], ids=["part", "compact"])
+@pytest.mark.parametrize("way", ["push", "pull"])
+def test_an_overlay_that_is_no_table_does_not_spread(pair, way, path):
+    source, target = (pair.here, pair.there) if way == "push" else (pair.there, pair.here)
+    (source.folder / path).write_bytes(b"PAR1 and then nothing")
+    refused(getattr(pair, way), target, path, "not a Parquet file")
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -9,6 +9,7 @@ is laid by. Nothing is decoded, and files that do not travel are not looked at.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from usrstore.worktree.columns import Columns
 
 _SHOWN = 10
+_WRITTEN = re.compile(
+    r"_derived/[a-z][a-z0-9_]*(\.parquet|/part-[0-9]{8}T[0-9]{12}Z-[0-9a-f]{32}\.parquet)"
+)
 _TOMBSTONES = {
     "usr__deleted": "bool",
     "usr__deleted_at": "timestamp[us, UTC]",
@@ -114,7 +118,9 @@ def _problems(file: File, known: Known) -> Iterator[str]:
         os.close(fd)
     namespace = _namespace_of(file.path)
     if found is None:
-        # Not a table: readers refuse it by name, and it has no column to break a promise.
+        # Tools name their overlays so; anything else that is no table has no column to judge.
+        if _WRITTEN.fullmatch(file.path):
+            yield "it is an overlay by its name, but not a Parquet file"
         return
     if namespace is None:
         yield from _primary_problems(found, known)
