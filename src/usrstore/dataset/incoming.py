@@ -184,16 +184,27 @@ def _csv(path: str, stray: Stray) -> Iterator[Batch]:
     with _text(path) as file:
         lines = csv.reader(file, strict=True)
         names = [name.strip() for name in next(lines)]
+        first, number = 1, 0
+        waiting: list[list[str] | list[None]] = []
+        for line in lines:
+            if not line:
+                continue
+            number += 1
+            if len(line) == len(names):
+                waiting.append(line)
+            else:
+                stray(number, f"it has {len(line)} cells, the header has {len(names)}")
+                waiting.append([None] * len(names))
+            if len(waiting) == BATCH_ROWS:
+                yield _columns(first, names, waiting)
+                first, waiting = number + 1, []
+        if waiting:
+            yield _columns(first, names, waiting)
 
-        def rows() -> Iterator[dict[str, Any] | None]:
-            for number, line in enumerate((line for line in lines if line), 1):
-                if len(line) != len(names):
-                    stray(number, f"it has {len(line)} cells, the header has {len(names)}")
-                    yield None
-                else:
-                    yield dict(zip(names, line, strict=True))
 
-        yield from _gathered(rows())
+def _columns(first: int, names: list[str], rows: list[list[str] | list[None]]) -> Batch:
+    columns = map(list, zip(*rows, strict=True))
+    return Batch(first, len(rows), dict(zip(names, columns, strict=True)))
 
 
 def _jsonl(path: str, stray: Stray) -> Iterator[Batch]:
