@@ -3,7 +3,8 @@
 A part's rows stay together, in their order, in row groups of their own: where parts do not
 overlap, the compact file holds the very pages of the parts, and a store that has the parts
 needs next to nothing for it. A key that several parts have stays with the newest of them.
-Keys are in memory, about 60 bytes a row; values never are, but a row group of them.
+Keys are in memory, a few hundred bytes a row while they are compared; values never are, but a
+row group of them.
 """
 
 from __future__ import annotations

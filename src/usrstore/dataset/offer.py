@@ -1,7 +1,7 @@
 """What a person offers to attach: rows as the registry wants them, and all that is wrong.
 
 Converted rows wait in memory, or in a scratch file once there are many; only keys are always
-in memory, about 50 bytes a row. Nothing here touches the dataset.
+in memory: at the peak, while they are compared, about 500 bytes a row. Nothing here touches the dataset.
 """
 
 from __future__ import annotations
