@@ -39,6 +39,11 @@ def init(dataset: str, source: str, notes: str, *, as_json: bool) -> int:
     except NotFoundError as exc:
         if exc.code == "no-root":
             exc.hint = f"`usr init ./{dataset}` makes a root there, `usr init` makes one here"
+        else:  # --root or USR_ROOT names a folder that is not there
+            exc.hint = (
+                f"`usr init ./{dataset}` makes a root of that name here, `usr init` the one that "
+                "--root or USR_ROOT names; is that right?"
+            )
         raise
     site = Site.open(root, check_dataset(dataset), make_who(root))
     result = create(site, source=source, notes=notes)

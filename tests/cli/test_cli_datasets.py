@@ -99,6 +99,14 @@ def test_init_says_where_and_refuses_what_is_there(begun):
     begun.usr("init", "--notes", "x").failed("usage", 2)
 
 
+def test_init_where_the_named_root_is_missing_says_how_to_make_one(lab, monkeypatch):
+    monkeypatch.setenv("USR_ROOT", str(lab.home / "absent"))
+    failed = lab.usr("init", "r").failed("not-found", 4)
+    assert "usr init ./r" in failed.err
+    lab.usr("init").ok()
+    lab.usr("init", "r").ok()
+
+
 def test_init_with_a_path_makes_a_root(lab, monkeypatch):
     monkeypatch.delenv("USR_ROOT")
     (lab.home / "new").mkdir()

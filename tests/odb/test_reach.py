@@ -163,3 +163,30 @@ def test_a_commit_makes_packs_then_the_state_and_removes_nothing_but_its_own_scr
             assert not root.database.missing(
                 oid for oid, _ in reach.chunks(root.database.get, entry)
             )
+
+
+def test_single_files_are_found_without_reading_the_other_trees():
+    store, listing = Objects(), {}
+    for number in range(3000):
+        path = f"_derived/infer/part-{number:05d}.parquet"
+        content = ContentHash(hash_object(Kind.CHUNK, path.encode()))
+        listing[path] = FileEntry(path.rpartition("/")[2], 5, content, None)
+    content = ContentHash(hash_object(Kind.CHUNK, b"x"))
+    listing["meta.md"] = FileEntry("meta.md", 1, content, None)
+    root = tree.build(listing, lambda oid, data: store.__setitem__((Kind.TREE, oid), data)).tree
+    read = []
+
+    def get(kind, oid):
+        read.append(oid)
+        return store.get_object(kind, oid)
+
+    wanted = ["meta.md", "_derived/infer/part-02999.parquet", "_derived/infer/part-00000.parquet"]
+    absent = [
+        "_derived/infer/part-1.parquet",
+        "_derived/other/part",
+        "meta.md/x",
+        "_derived/a",
+        "zz",
+    ]
+    assert reach.files(get, root, [*wanted, *absent]) == {path: listing[path] for path in wanted}
+    assert len(set(read)) < len(store)

@@ -11,6 +11,7 @@ from usrstore.objects.ids import Kind
 from usrstore.objects.names import head_ref
 from usrstore.verbs import undo
 from usrstore.verbs.checkout import checkout
+from usrstore.verbs.mutating import mutating
 
 OLD, NEW = datasets.old_files(), datasets.new_files()
 
@@ -111,3 +112,73 @@ def test_a_setting_that_is_neither_true_nor_false_is_refused(synced):
     with pytest.raises(ConfigError, match="true or false"):
         synced.pull()
     assert synced.here.read() == OLD
+
+
+# ── acts on the folder ──────────────────────────────────────────────────────────────────
+def act(place, **files):
+    """What a command does: new files, removals (None), an event."""
+    with mutating(place.site()) as mutation:
+        for path, data in files.pop("files").items():
+            mutation.remove(path) if data is None else mutation.put(path, data)
+        mutation.event("import_rows", args=files)
+
+
+LIKE_A_BASE = datasets.noise("base", 400_000)
+
+
+@pytest.mark.parametrize("log", [datasets.events(*range(3)), datasets.events(*range(4000))])
+def test_a_pushed_state_can_be_had_again_after_acts_changed_the_folder(make_pair, log):
+    """An act writes over the only copy that a light state has."""
+    files = {**OLD, ".events.log": log}
+    pair = make_pair(files)
+    pair.push()
+    pushed = pair.here.head()
+    part = "_derived/infer/part-1.parquet"
+    act(pair.here, files={"records.parquet": b"new" + LIKE_A_BASE, "meta.md": b"# noted\n"})
+    act(pair.here, files={part: None, "_derived/infer/part-9.parquet": OLD[part]})
+    act(pair.here, files={"records.parquet": b"newer" * 9, "_derived/infer/part-9.parquet": None})
+    after = pair.here.read()
+    assert after["records.parquet"] == b"newer" * 9
+    checkout(pair.here.site(), pushed)
+    assert pair.here.read() == files
+    undo.undo(pair.here.root, pair.here.who)
+    assert pair.here.read() == after
+
+
+def test_what_a_snapshot_holds_is_not_stored_again_before_the_snapshot_goes(make_pair):
+    files = {**OLD, "_snapshots/2024-01-01.parquet": OLD["records.parquet"]}
+    pair = make_pair(files)
+    pair.push()
+    pushed = pair.here.head()
+    before = data_bytes(pair.here)
+    act(pair.here, files={"records.parquet": b"new"})
+    assert data_bytes(pair.here) - before < 10_000  # the end of the event log
+    act(pair.here, files={"_snapshots/2024-01-01.parquet": None})
+    assert data_bytes(pair.here) - before > 400_000
+    checkout(pair.here.site(), pushed)
+    assert pair.here.read() == files
+
+
+def test_a_second_act_stores_nothing_more(make_pair):
+    pair = make_pair(OLD)
+    pair.push()
+    act(pair.here, files={"records.parquet": b"new"})
+    before = data_bytes(pair.here)
+    act(pair.here, files={"records.parquet": b"newer"})
+    assert data_bytes(pair.here) == before
+
+
+def test_an_act_after_a_commit_stores_nothing_at_all(make_pair):
+    pair = make_pair(OLD)
+    pair.here.commit()
+    before = data_bytes(pair.here)
+    act(pair.here, files={"records.parquet": b"new"})
+    assert data_bytes(pair.here) == before
+
+
+def test_what_another_program_spoiled_does_not_stop_an_act(make_pair):
+    pair = make_pair(OLD)
+    pair.push()
+    (pair.here.folder / "records.parquet").write_bytes(b"foreign")
+    act(pair.here, files={"records.parquet": b"new"})
+    assert pair.here.read()["records.parquet"] == b"new"

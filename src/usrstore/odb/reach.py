@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
 
 from usrstore.objects import recipe, tree
 from usrstore.objects.ids import ChunkId, Kind, ManifestId, ObjectId, RecipeId, TreeId
 from usrstore.objects.manifest import Manifest, Signed
-from usrstore.objects.tree import FileEntry, Listing
+from usrstore.objects.sections import to_tree_path
+from usrstore.objects.tree import FileEntry, FolderEntry, Listing, Tree
 
 Get = Callable[[Kind, ObjectId], bytes]
 
@@ -33,6 +35,36 @@ def ancestry(get: Get, oid: ManifestId) -> Iterator[tuple[ManifestId, Manifest]]
 
 def listing(get: Get, root: TreeId) -> Listing:
     return tree.flatten(root, lambda oid: get(Kind.TREE, oid))
+
+
+def files(get: Get, root: TreeId, paths: Iterable[str]) -> Listing:
+    """Some files of a state, those that it has: only the trees on the way to them are read."""
+    found: Listing = {}
+    for path in paths:
+        at: TreeId | None = root
+        *above, last = to_tree_path(path).split("/")
+        for name in above:
+            entry = None if at is None else _entry(get, at, name)
+            at = entry.tree if isinstance(entry, FolderEntry) else None
+        entry = None if at is None else _entry(get, at, last)
+        if isinstance(entry, FileEntry):
+            found[path] = entry
+    return found
+
+
+def _entry(get: Get, at: TreeId, name: str) -> tree.Entry | None:
+    """An entry of a folder, however many nodes the folder has."""
+    key = name.encode()
+    while True:
+        node = Tree.decode(get(Kind.TREE, at))
+        place = bisect_left(node.entries, key, key=lambda entry: entry.name.encode())
+        if place == len(node.entries):
+            return None
+        entry = node.entries[place]
+        if not node.height:
+            return entry if entry.name == name else None
+        assert isinstance(entry, FolderEntry)
+        at = entry.tree
 
 
 def chunks(get: Get, entry: FileEntry) -> Iterator[tuple[ChunkId, int]]:

@@ -16,7 +16,7 @@ from usrstore.errors import ChangedWhileReadError, ConflictError, IntegrityError
 from usrstore.objects.names import check_path
 from usrstore.objects.sections import EVENTS_FILE, META_FILE, PRIMARY_FILE
 from usrstore.odb import durable, flock
-from usrstore.verbs import finishing
+from usrstore.verbs import finishing, preserving
 from usrstore.verbs.recover import clear_stage
 from usrstore.verbs.site import Site
 from usrstore.worktree import parquet, promote
@@ -262,6 +262,9 @@ class Mutation:
         lines = self._event_lines()
         self._check_staged()
         self._check_unchanged()
+        preserving.preserve_before_act(
+            site, {*self._stamps} & {*self._staged, *self._gone}, appends=lines is not None
+        )
         new = sorted(self._staged.items())
         ops, made = promote.plan_ops(site.folder, self.stage, new, self._gone, self._stamps)
         act = site.who.act()
