@@ -7,7 +7,7 @@ lies elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from usrstore.errors import DecodeError, ObjectNotFoundError
@@ -23,6 +23,7 @@ from usrstore.odb.packindex import Row, prefix
 _MERGE_OBJECTS = SMALL
 FEW = 256  # ids; fewer are looked up one by one
 _SEARCH = 64  # a search costs as much as reading so many ids
+_AHEAD_OBJECTS = 1 << 20  # in indexes that are not hashed yet; for fewer, a thread costs more
 
 
 class Found(NamedTuple):
@@ -139,12 +140,12 @@ class Catalogue:
             self.lost.add(pack)
 
     def packs(self) -> Iterator[Pack]:
-        """Every pack, its index hashed."""
+        """Every pack, its index hashed; those that are condemned come last."""
         if not self._loaded:
             self.refresh()
-        for pack in list(self._packs.values()):
+        for pack, verify in _hashed_ahead(sorted(self._packs.values(), key=self._shunned)):
             try:
-                pack.index.verify()
+                verify()
             except DecodeError as exc:
                 self._forget(pack, exc.message)
             else:
@@ -199,20 +200,34 @@ class Catalogue:
                 if found := self.find(oid):
                     yield oid, found.pack, found.at
             return
-        left = {prefix(oid): oid for oid in oids}
-        alike = [oid for oid in oids if left[prefix(oid)] != oid]  # begin as another one does
-        for pack in sorted(self.packs(), key=self._shunned):
+        begun = {prefix(oid): oid for oid in oids}
+        left = set(begun)
+        alike = [oid for oid in oids if begun[prefix(oid)] != oid]  # begin as another one does
+        for pack in self.packs():
             index = pack.index
-            if len(left) * _SEARCH < index.count:
-                begins: Collection[int] = list(left)
-            else:
-                begins = left.keys() & index.prefixes()
-            for begin in begins:
-                at = index.position(left[begin])
+            few = len(left) * _SEARCH < index.count
+            for begin in list(left) if few else left.intersection(index.prefixes()):
+                at = index.position(begun[begin])
                 if at is not None:
-                    yield left.pop(begin), pack, at
+                    left.remove(begin)
+                    yield begun[begin], pack, at
             for oid in alike.copy():
                 at = index.position(oid)
                 if at is not None:
                     alike.remove(oid)
                     yield oid, pack, at
+
+
+def _hashed_ahead(packs: list[Pack]) -> Iterator[tuple[Pack, Callable[[], None]]]:
+    """Packs, each with what raises if its index is damaged.
+
+    Many large indexes are hashed by a second thread while the caller looks through those before.
+    """
+    if sum(pack.index.count for pack in packs if not pack.index.verified) < _AHEAD_OBJECTS:
+        yield from ((pack, pack.index.verify) for pack in packs)
+        return
+    from usrstore.odb.workers import Workers
+
+    with Workers(1) as worker:
+        hashed = [worker.start(pack.index.verify) for pack in packs]
+        yield from zip(packs, (answer.get for answer in hashed), strict=True)

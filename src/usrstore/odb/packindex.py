@@ -46,7 +46,7 @@ class PackIndex:
     have been read.
     """
 
-    __slots__ = ("_asked", "_bytes", "_steps", "_verified", "count", "pack")
+    __slots__ = ("_asked", "_bytes", "_steps", "count", "pack", "verified")
 
     def __init__(self, data: bytes | memoryview, count: int, pack: PackId) -> None:
         self.count = count
@@ -54,7 +54,7 @@ class PackIndex:
         self._bytes = memoryview(data)
         self._steps: list[bytes] = []
         self._asked = 0
-        self._verified = False
+        self.verified = False  # whether its bytes are known to hash to the pack's name
 
     @classmethod
     def check(cls, data: bytes | memoryview, pack: PackId) -> PackIndex:
@@ -69,12 +69,12 @@ class PackIndex:
 
     def verify(self) -> None:
         """Hash the index, once. Raises: DecodeError."""
-        if self._verified:
+        if self.verified:
             return
         wrong = len(self._bytes) != self.count * _ENTRY
         if wrong or hash_object(Kind.INDEX, self._bytes) != self.pack:
             raise DecodeError(f"the index of pack {self.pack.short} is damaged")
-        self._verified = True
+        self.verified = True
 
     def find(self, oid: bytes) -> Row | None:
         """Where an object lies; None if it is not here. Raises: DecodeError."""
