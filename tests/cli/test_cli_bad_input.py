@@ -45,8 +45,8 @@ BAD_IDS = [
 @pytest.mark.parametrize("dataset", BAD_IDS)
 @pytest.mark.parametrize("verb", ["push", "pull", "diff", "fetch"])
 def test_bad_dataset_ids(lab, dataset, verb):
-    flags = [] if verb in ("diff", "fetch") else ["-y"]
-    refused(lab, [verb, *flags, "--", dataset, "lab"], "invalid-name", 3)
+    flags = {"diff": [], "fetch": ["--"]}.get(verb, ["-y", "--"])  # after diff's -- come paths
+    refused(lab, [verb, *flags, dataset, "lab"], "invalid-name", 3)
 
 
 @pytest.mark.parametrize("dataset", BAD_IDS)
