@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import select
 import signal
-import sys
+import time
 
 import click
 
 from usrcli.context import make_who, settings
 from usrstore.errors import UsrError
+from usrstore.objects.names import check_dataset
 from usrstore.remote import messages
+from usrstore.remote.patience import IDLE_S, Patience, PatientReader, PatientWriter
 from usrstore.remote.peer import Peer
 from usrstore.remote.serve import Limits
 from usrstore.remote.serve import serve as serve_channel
@@ -22,14 +26,43 @@ from usrstore.verbs import believing
 from usrstore.verbs.host import Host
 
 _LINGER_BYTES = 1 << 20
+_LINGER_S = 2.0
+_BUFFER_BYTES = 1 << 20
 
 
 @click.command(short_help="Answer another usr over standard input and output")
 @click.option("--stdio", is_flag=True, required=True, help="Speak on standard input and output.")
 @click.option("--root", "base", metavar="DIR", help="The root to serve (default: the global one).")
 @click.option("--read-only", is_flag=True, help="Refuse pushes.")
-@click.option("--dataset", metavar="ID", help="Serve this dataset only.")
+@click.option(
+    "--dataset",
+    "datasets",
+    metavar="ID[:ro]",
+    multiple=True,
+    help="Serve this dataset only; may be repeated. With `:ro`, refuse pushes of it.",
+)
 @click.option("--max-bytes", type=click.IntRange(1), help="The most that one push may send.")
+@click.option(
+    "--max-metadata",
+    type=click.IntRange(1),
+    default=messages.MAX_METADATA_BYTES,
+    show_default=True,
+    help="The most memory that what one push says of its files may take.",
+)
+@click.option(
+    "--idle-timeout",
+    metavar="S",
+    type=click.FloatRange(0, min_open=True),
+    default=IDLE_S,
+    show_default=True,
+    help="How long the client may keep us waiting; 1 KiB from it buys a second.",
+)
+@click.option(
+    "--max-time",
+    metavar="S",
+    type=click.FloatRange(0, min_open=True),
+    help="How long one session may last.",
+)
 @click.option(
     "--trust", type=click.Choice(["strict", "tofu", "none"]), help="Signatures of pushes."
 )
@@ -37,25 +70,35 @@ def serve(
     stdio: bool,  # noqa: ARG001
     base: str | None,
     read_only: bool,
-    dataset: str | None,
+    datasets: tuple[str, ...],
     max_bytes: int | None,
+    max_metadata: int,
+    idle_timeout: float,
+    max_time: float | None,
     trust: Mode | None,
 ) -> None:
     """Answer another usr over standard input and output; meant to be started by its ssh.
 
     \b
     In authorized_keys or sshd_config, for a collaborator who may only read:
-      ForceCommand usr serve --stdio --root /data/usr --read-only
+      ForceCommand usr serve --stdio --root /data/usr --read-only --max-time 7200
     """  # noqa: D301
     # Nothing but frames may reach standard output: whatever prints goes to standard error.
-    out = os.fdopen(os.dup(1), "wb", buffering=1 << 20)
+    patience = Patience(idle_s=idle_timeout, total_s=max_time)
+    out = io.BufferedWriter(PatientWriter(os.dup(1), patience), _BUFFER_BYTES)
     os.dup2(2, 1)
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    channel = StreamChannel(sys.stdin.buffer, out)
-    limits = Limits(read_only=read_only, dataset=dataset, max_bytes=max_bytes)
+    channel = StreamChannel(io.BufferedReader(PatientReader(0, patience), _BUFFER_BYTES), out)
+    limits = Limits(
+        read_only=read_only,
+        datasets=_modes(datasets) if datasets else None,
+        max_bytes=max_bytes,
+        max_metadata=max_metadata,
+        patience=patience,
+    )
     try:
-        peer = _peer(base, trust, read_only=read_only)
+        peer = _peer(base, trust, read_only=read_only, sealed=bool(datasets))
     except UsrError as exc:
         channel.write(MAGIC)
         Wire(channel).send(messages.error_message(exc))
@@ -69,12 +112,26 @@ def _linger() -> None:
 
     Whoever is sending more than that notices that we hang up, and then reads it, too.
     """
-    left = _LINGER_BYTES
-    while left > 0 and (piece := os.read(0, left)):
+    left, until = _LINGER_BYTES, time.monotonic() + _LINGER_S
+    while left > 0 and select.select([0], [], [], max(0.0, until - time.monotonic()))[0]:
+        piece = os.read(0, left)
+        if not piece:
+            return
         left -= len(piece)
 
 
-def _peer(base: str | None, trust: Mode | None, *, read_only: bool) -> Peer:
+def _modes(datasets: tuple[str, ...]) -> dict[str, bool]:
+    """Which datasets are served, and whether each may be pushed: `ID` or `ID:ro`."""
+    modes: dict[str, bool] = {}
+    for text in datasets:
+        stem, colon, mode = text.partition(":")
+        if colon and mode not in ("ro", "rw"):
+            raise click.UsageError(f"--dataset {text}: after the colon stands `ro` or `rw`")
+        modes[check_dataset(stem)] = mode != "ro"
+    return modes
+
+
+def _peer(base: str | None, trust: Mode | None, *, read_only: bool, sealed: bool) -> Peer:
     root = Root(os.path.expanduser(base or settings().root or os.environ.get("USR_ROOT") or "."))
     mode = believing.mode_of(root, trust)
-    return Host(root, make_who(root), trust=mode, read_only=read_only)
+    return Host(root, make_who(root), trust=mode, read_only=read_only, confined=True, sealed=sealed)

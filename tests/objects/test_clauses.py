@@ -10,6 +10,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FORMAT = (ROOT / "docs" / "format.md").read_text()
 CLAUSES = re.findall(r"^\*\*\[(F-\d+)\]\*\*", FORMAT, re.MULTILINE)
+PROTOCOL = sorted(
+    set(re.findall(r"\*\*\[(P-\d+)\]\*\*", (ROOT / "docs" / "protocol.md").read_text())),
+    key=lambda name: int(name[2:]),
+)
 TESTS = {path: path.read_text() for path in (ROOT / "tests").rglob("*.py")}
 
 
@@ -18,16 +22,22 @@ def test_clauses_are_numbered_without_gaps():
     assert len(CLAUSES) > 50
 
 
-@pytest.mark.parametrize("clause", CLAUSES)
+def test_clauses_of_the_protocol_are_numbered_without_gaps():
+    assert [f"P-{number}" for number in range(1, len(PROTOCOL) + 1)] == PROTOCOL
+
+
+@pytest.mark.parametrize("clause", CLAUSES + PROTOCOL)
 def test_a_clause_is_held_by_a_test(clause):
     assert any(f'spec("{clause}")' in text for text in TESTS.values())
 
 
 def test_whatever_is_cited_is_a_clause():
     places = [*(ROOT / "src").rglob("*.py"), *(ROOT / "docs").rglob("*.md")]
-    cited = {name for path in places for name in re.findall(r"\[(F-\d+)\]", path.read_text())}
-    claimed = {name for text in TESTS.values() for name in re.findall(r'spec\("(F-\d+)"\)', text)}
-    assert cited | claimed <= set(CLAUSES)
+    cited = {name for path in places for name in re.findall(r"\[([FP]-\d+)\]", path.read_text())}
+    claimed = {
+        name for text in TESTS.values() for name in re.findall(r'spec\("([FP]-\d+)"\)', text)
+    }
+    assert cited | claimed <= {*CLAUSES, *PROTOCOL}
 
 
 def test_the_limits_in_the_text_are_those_of_the_code():

@@ -289,11 +289,17 @@ def test_a_node_under_another_name_is_refused():
     assert "does not hash to its name" in caught.value.message
 
 
-def test_metadata_is_bounded(monkeypatch):
-    monkeypatch.setattr(messages, "MAX_METADATA_BYTES", 10)
+def test_metadata_is_bounded_by_its_bytes_and_its_number():
     rows = [node(b"sixsix"), node(b"sevense")]
-    with pytest.raises(ProtocolError, match="10 bytes of metadata"):
-        messages.split_records(rows, kinds=(Kind.TREE,))
+    assert len(messages.split_records(rows, kinds=(Kind.TREE,), most=600)[0]) == 2
+    for most in (262, 510):
+        with pytest.raises(ProtocolError, match=f"{most} bytes of metadata"):
+            messages.split_records(rows, kinds=(Kind.TREE,), most=most)
+
+
+def test_an_object_that_comes_twice_is_refused():
+    with pytest.raises(ProtocolError, match="twice"):
+        messages.split_records([node(b"six"), node(b"six")], kinds=(Kind.TREE,))
 
 
 def test_what_compared_and_proposal_carry_beside_is_sent_whole():

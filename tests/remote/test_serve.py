@@ -185,12 +185,14 @@ def test_a_plan_is_refused_read_only_whatever_was_asked_before(pair):
 
 
 def test_an_end_that_serves_one_dataset_serves_no_other(pair):
-    limits = Limits(dataset="ns/other")
+    limits = Limits(datasets={"ns/other": True})
     for verb in (pair.diff, pair.pull):
         with pytest.raises(ReadOnlyError) as caught:
             verb(wires.connect(pair.there.host(), limits=limits))
         assert caught.value.code == "refused"
-    assert not pair.diff(wires.connect(pair.there.host(), limits=Limits(dataset="ns/x"))).changed
+    assert not pair.diff(
+        wires.connect(pair.there.host(), limits=Limits(datasets={"ns/x": True}))
+    ).changed
 
 
 def test_more_bytes_than_allowed_end_a_push(pair):

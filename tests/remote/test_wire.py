@@ -93,6 +93,8 @@ def test_many_objects_travel_in_frames_of_about_a_mebibyte():
 def test_a_run_without_objects_is_an_end():
     assert spoken(lambda wire: wire.send_objects([])) == frame(b"E", b"")
     assert list(hearing(frame(b"E", b"")).receive_objects()) == []
+    with pytest.raises(ProtocolError, match="no objects"):  # of such frames a run has no end
+        list(hearing(objects([], b"")).receive_objects())
 
 
 def test_cut_after_any_byte_the_connection_is_lost_and_nothing_else():
@@ -193,7 +195,9 @@ def test_objects_where_a_message_belongs_are_refused_and_the_other_way_round():
 
 
 def test_an_error_in_the_middle_of_a_run_is_heard():
-    data = spoken(lambda wire: (wire._objects([], []), wire.send({"op": "error"})))
+    _, oid, _, size, stored = RECORDS[2]
+    rows = [[int(Kind.CHUNK), oid, 0, size, size]]
+    data = spoken(lambda wire: (wire._objects(rows, [stored]), wire.send({"op": "error"})))
 
     class HeardError(Exception):
         pass

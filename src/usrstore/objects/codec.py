@@ -151,6 +151,10 @@ class Fields:
             return True
         return False
 
+    def peek(self, name: str) -> Any:
+        """A field as it stands, unchecked, which is still to be taken."""
+        return self._left.get(name)
+
     def done(self) -> None:
         if self._left:
             unknown = ", ".join(sorted(map(repr, self._left)))

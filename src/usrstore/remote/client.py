@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from usrstore.errors import ConnectionLostError, ProtocolError, UnsupportedError, UsrError
+from usrstore.errors import (
+    ConnectionLostError,
+    DecodeError,
+    ProtocolError,
+    UnsupportedError,
+    UsrError,
+)
 from usrstore.objects.codec import Fields
 from usrstore.objects.ids import ChunkId, ContentHash, Kind, ObjectId, RecipeId, StateId
 from usrstore.remote import messages
@@ -13,6 +19,7 @@ from usrstore.remote.peer import Ask, Compared, Held, Outcome, Piece, Planned, P
 from usrstore.remote.wire import PROTOCOL, Record, Wire
 
 T = TypeVar("T")
+_MAX_NAMES = messages.MAX_METADATA_BYTES // messages.NAME_BYTES
 
 
 class WirePeer:
@@ -61,7 +68,11 @@ class WirePeer:
         if message.get("op") == "error":
             fields = Fields(message, "error")
             fields.text("op", most=32)
-            raise messages.parse_error(fields, self._where)
+            try:
+                error = messages.parse_error(fields, self._where)
+            except DecodeError as exc:
+                raise ProtocolError(f"{self._where} sent nonsense: {exc.message}") from exc
+            raise error
 
     def _checked(self, act: Callable[[], T]) -> T:
         """Whatever a bad answer makes of our parsing is a ProtocolError to the caller."""
@@ -139,7 +150,7 @@ class WirePeer:
             fields = self._answer("planned")
             resumed = fields.integer("resumed")
             fields.done()
-            names = self.wire.receive_ids(Kind.CHUNK, on_message=self._raise_error)
+            names = self.wire.receive_ids(Kind.CHUNK, most=_MAX_NAMES, on_message=self._raise_error)
             return Planned([ChunkId(oid) for oid in names], resumed)
 
         return self._checked(read)

@@ -29,6 +29,8 @@ Id = TypeVar("Id", bound=ObjectId)
 _MODES = ("hash", "auto", "size", "parquet")
 _INTENTS = ("diff", "pull", "push")
 MAX_METADATA_BYTES = 1 << 30
+_NODE_BYTES = 256  # what an object costs us beside its bytes
+NAME_BYTES = 96  # what a name in a run of names costs us
 _MAX_LISTED_BYTES = 32 << 20
 
 
@@ -285,21 +287,31 @@ def printable(text: str) -> str:
 
 
 def split_records(
-    records: Iterable[Record], *, kinds: Sequence[Kind]
+    records: Iterable[Record], *, kinds: Sequence[Kind], most: int = MAX_METADATA_BYTES
 ) -> tuple[Nodes, dict[ManifestId, bytes]]:
     """Metadata objects of a run, each hashed against its name.
 
+    Args:
+        records: the run.
+        kinds: what may be in it.
+        most: bytes that all of it may cost, 256 for each object included.
+
     Raises:
-        ProtocolError: an object that does not hash to its name, or of a kind not asked for.
+        ProtocolError: an object that does not hash to its name, or of a kind not asked for; one
+            that came before; too many of them.
     """
     nodes: Nodes = {}
     manifests: dict[ManifestId, bytes] = {}
     total = 0
     for kind, oid, encoding, size, stored in records:
         data = bytes(stored)
-        total += len(data)
-        if total > MAX_METADATA_BYTES:
-            raise ProtocolError(f"more than {MAX_METADATA_BYTES} bytes of metadata")
+        total += len(data) + _NODE_BYTES
+        if total > most:
+            raise ProtocolError(
+                f"more than {most} bytes of metadata; nothing was changed",
+                hint="raise --max-metadata at the serving end",
+                code="too-much-metadata",
+            )
         if kind not in kinds or encoding != 0 or size != len(data):
             raise ProtocolError(f"a {kind.word} that was not asked for")
         if hash_object(kind, data) != oid:
@@ -307,6 +319,8 @@ def split_records(
                 f"{kind.word} {oid.short} arrived damaged: it does not hash to its name",
                 code="hash-mismatch",
             )
+        if oid in nodes or oid in manifests:
+            raise ProtocolError(f"{kind.word} {oid.short} was sent twice")
         if kind is Kind.MANIFEST:
             manifests[ManifestId(oid)] = data
         else:

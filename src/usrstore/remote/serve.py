@@ -7,7 +7,7 @@ the first thing that does not. What a client may ask at all is decided by `Limit
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from usrstore.errors import ConnectionLostError, ProtocolError, ReadOnlyError, U
 from usrstore.objects.codec import Fields
 from usrstore.objects.ids import ChunkId, Kind
 from usrstore.remote import messages
+from usrstore.remote.patience import BUSY_S, Patience
 from usrstore.remote.peer import Peer, Piece
 from usrstore.remote.wire import MAGIC, MAX_MESSAGE_BYTES, PROTOCOL, Channel, Wire
 
@@ -25,13 +26,37 @@ class Limits:
 
     Attributes:
         read_only: refuse pushes.
-        dataset: the only dataset that may be asked for, or None for all.
+        datasets: the only ones that may be asked for, and whether each may be pushed; None
+            for all.
         max_bytes: how much one push may send.
+        max_metadata: what the trees, recipes and manifests of one push may cost in memory.
+        patience: how long the client may keep us waiting; None for ever.
     """
 
     read_only: bool = False
-    dataset: str | None = None
+    datasets: Mapping[str, bool] | None = None
     max_bytes: int | None = None
+    max_metadata: int = messages.MAX_METADATA_BYTES
+    patience: Patience | None = None
+
+    def check(self, dataset: str, *, writing: bool) -> None:
+        """Raises: ReadOnlyError, with the code `refused` for what is not served at all."""
+        if self.datasets is not None and dataset not in self.datasets:
+            raise ReadOnlyError(
+                f"{dataset} is not served here; nothing was changed",
+                hint="`usr ls-remote` shows what is",
+                code="refused",
+            )
+        if writing and self.read_only:
+            raise ReadOnlyError(
+                "this remote is served read-only; nothing was changed",
+                hint="diff and pull work; to push, ask whoever set up `usr serve --read-only`",
+            )
+        if writing and self.datasets is not None and not self.datasets[dataset]:
+            raise ReadOnlyError(
+                f"{dataset} is served read-only; nothing was changed",
+                hint="diff and pull work; to push, ask whoever set up `usr serve --dataset`",
+            )
 
 
 def serve(channel: Channel, peer: Peer, *, tool: str, limits: Limits) -> None:
@@ -106,27 +131,17 @@ class _Session:
 
     def _list(self, fields: Fields) -> None:
         fields.done()
-        only = self._limits.dataset
-        held = [row for row in self._peer.datasets() if only is None or row.dataset == only]
+        only = self._limits.datasets
+        held = [row for row in self._peer.datasets() if only is None or row.dataset in only]
         self._wire.send(messages.listed_message(held))
 
     def _compare(self, fields: Fields) -> None:
         ask = messages.parse_ask(fields)
         fields.done()
-        if self._limits.dataset is not None and ask.dataset != self._limits.dataset:
-            raise ReadOnlyError(f"only {self._limits.dataset} is served here", code="refused")
-        if ask.intent == "push":
-            self._check_may_write()
+        self._limits.check(ask.dataset, writing=ask.intent == "push")
         answer = self._peer.compare(ask)
         self._wire.send(messages.compared_message(answer))
         self._wire.send_objects(messages.compared_records(answer))
-
-    def _check_may_write(self) -> None:
-        if self._limits.read_only:
-            raise ReadOnlyError(
-                "this remote is served read-only; nothing was changed",
-                hint="diff and pull work; to push, ask whoever set up `usr serve --read-only`",
-            )
 
     def _want(self, fields: Fields) -> None:
         contents = messages.unpack_ids(fields.data("contents", most=MAX_MESSAGE_BYTES))
@@ -138,7 +153,10 @@ class _Session:
 
     def _send(self, fields: Fields) -> None:
         fields.done()
-        oids = [ChunkId(oid) for oid in self._wire.receive_ids(Kind.CHUNK)]
+        names = self._wire.receive_ids(
+            Kind.CHUNK, most=self._limits.max_metadata // messages.NAME_BYTES
+        )
+        oids = [ChunkId(oid) for oid in names]
         self._wire.send({"op": "chunks"})
         self._wire.send_objects(
             (Kind.CHUNK, piece.oid, piece.encoding, piece.size, piece.stored)
@@ -152,15 +170,17 @@ class _Session:
         self._wire.send({"op": "lacking", "recipes": messages.pack_ids(lacking)})
 
     def _plan(self, fields: Fields) -> None:
-        self._check_may_write()
+        self._limits.check(fields.peek("dataset"), writing=True)
         nodes, manifests = messages.split_records(
-            self._wire.receive_objects(), kinds=(Kind.TREE, Kind.RECIPE, Kind.MANIFEST)
+            self._wire.receive_objects(),
+            kinds=(Kind.TREE, Kind.RECIPE, Kind.MANIFEST),
+            most=self._limits.max_metadata,
         )
         proposal = messages.parse_proposal(fields, nodes, manifests)
         fields.done()
-        if self._limits.dataset is not None and proposal.dataset != self._limits.dataset:
-            raise ReadOnlyError(f"only {self._limits.dataset} is served here", code="refused")
         planned = self._peer.plan(proposal)
+        if self._limits.patience is not None:
+            self._limits.patience.tighten(BUSY_S)  # others wait for the lock that we hold now
         self._wire.send({"op": "planned", "resumed": planned.resumed})
         self._wire.send_ids(Kind.CHUNK, planned.wanted)
 

@@ -21,6 +21,7 @@ from usrstore.remote.wire import MAGIC, StreamChannel, Wire
 CONNECT_TIMEOUT_S = 10
 _HELLO_TIMEOUT_S = 60.0
 _LOGIN_TIMEOUT_S = 300.0  # a person may be typing a one-time password
+_MAX_NOISE_BYTES = 1 << 20  # a login that prints more than that is no login
 _NOISE_BYTES = 256  # of what came before the hello: enough to find it, and to show
 _STDERR_BYTES = 8192
 _PIPE_BYTES = 1 << 20
@@ -170,7 +171,7 @@ class _Process:
         assert self._child.stdout is not None
         descriptor = self._child.stdout.fileno()
         deadline = time.monotonic() + patience_s
-        seen = b""
+        seen, skipped = b"", 0
         with selectors.DefaultSelector() as selector:
             selector.register(descriptor, selectors.EVENT_READ)
             while not seen.endswith(MAGIC):
@@ -183,6 +184,14 @@ class _Process:
                         code="remote-silent",
                     )
                 byte = os.read(descriptor, 1)
+                skipped += 1
+                if skipped > _MAX_NOISE_BYTES:
+                    raise RemoteError(
+                        f"{self._where} sent {_MAX_NOISE_BYTES} bytes and no hello; "
+                        "nothing was changed",
+                        hint=f"usr remotes doctor --remote {self._name}",
+                        code="remote-no-hello",
+                    )
                 if not byte:
                     raise self._no_hello(seen)
                 seen = (seen + byte)[-_NOISE_BYTES:]

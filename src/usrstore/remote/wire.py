@@ -25,6 +25,7 @@ BATCH_BYTES = 1 << 20
 _MAX_HEAD_BYTES = 2 << 20  # a batch of the smallest objects needs half of it
 _MAX_ITEMS = 4096  # of a list or map in a message; ids travel packed
 _MAX_CONTAINERS = 64  # lists and maps in a message
+_MOST_BYTES = {b"M": MAX_MESSAGE_BYTES, b"D": MAX_DATA_BYTES, b"E": 0}
 FRAME_HEAD = struct.Struct(">Ic")
 _U32 = struct.Struct(">I")
 
@@ -62,7 +63,7 @@ class Wire:
 
     def receive(self) -> dict[str, Any]:
         """Raises: ProtocolError, ConnectionLostError."""
-        kind, body = self._read(MAX_MESSAGE_BYTES)
+        kind, body = self._read()
         if kind != b"M":
             raise ProtocolError(f"a frame of type {kind!r} where a message belongs")
         return _message(body)
@@ -98,13 +99,13 @@ class Wire:
         """
         total = 0
         while True:
-            kind, body = self._read(MAX_MESSAGE_BYTES)
+            kind, body = self._read()
             if kind == b"E":
                 return
             if kind == b"M" and on_message is not None:
                 on_message(_message(body))
                 raise ProtocolError("a message inside a run of objects")
-            if kind != b"D" or len(body) > MAX_DATA_BYTES:
+            if kind != b"D":
                 raise ProtocolError(f"a frame of type {kind!r} inside a run of objects")
             total += len(body)
             if self._max_data is not None and total > self._max_data:
@@ -119,10 +120,17 @@ class Wire:
         self.send_objects((kind, oid, 0, 0, b"") for oid in oids)
 
     def receive_ids(
-        self, kind: Kind, *, on_message: Callable[[dict[str, Any]], None] | None = None
+        self,
+        kind: Kind,
+        *,
+        most: int | None = None,
+        on_message: Callable[[dict[str, Any]], None] | None = None,
     ) -> Iterator[ObjectId]:
-        """Raises: as `receive_objects`; ProtocolError for anything but names of this kind."""
-        for found, oid, _, _, stored in self.receive_objects(on_message=on_message):
+        """Raises: as `receive_objects`; ProtocolError for anything but `most` names of this kind."""
+        records = self.receive_objects(on_message=on_message)
+        for number, (found, oid, _, _, stored) in enumerate(records):
+            if most is not None and number >= most:
+                raise ProtocolError(f"more than {most} names in one run")
             if found is not kind or len(stored):
                 raise ProtocolError(f"a {found.word} in a run of names")
             yield oid
@@ -134,8 +142,11 @@ class Wire:
             self._channel.write(part)
         self.sent += FRAME_HEAD.size + size
 
-    def _read(self, limit: int) -> tuple[bytes, bytes]:
+    def _read(self) -> tuple[bytes, bytes]:
         size, kind = FRAME_HEAD.unpack(self._channel.read(FRAME_HEAD.size))
+        limit = _MOST_BYTES.get(kind)
+        if limit is None:
+            raise ProtocolError(f"a frame of type {kind!r}, which there is not")
         if size > limit:
             raise ProtocolError(f"a frame of {size} bytes; at most {limit} are allowed")
         body = self._channel.read(size)
@@ -172,6 +183,8 @@ def decode_objects(body: bytes) -> Iterator[Record]:
         )
         if not isinstance(rows, list):
             raise DecodeError("no list")
+        if not rows:
+            raise DecodeError("no objects: a run without end could be made of such frames")
         at = 4 + length
         view = memoryview(body)
         records: list[Record] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -64,6 +65,9 @@ class Host:
         who: who acts here.
         trust: which manifests a push may bring.
         read_only: never write, whatever is asked.
+        confined: datasets that a link leads to elsewhere than below the root are not served.
+        sealed: of packs, only what belongs to the files that were asked for is sent: not all
+            of the root may be read.
     """
 
     def __init__(
@@ -73,9 +77,13 @@ class Host:
         *,
         trust: Mode = "tofu",
         read_only: bool = False,
+        confined: bool = False,
+        sealed: bool = False,
         emit: Emit = silent,
     ) -> None:
         self._root = root
+        self._confined = confined
+        self._sealed = sealed
         self._who = who
         self._trust = trust
         self._read_only = read_only
@@ -100,6 +108,8 @@ class Host:
     def compare(self, ask: Ask) -> Compared:
         dataset = names.check_dataset(ask.dataset)
         site = Site.open(self._root, dataset, self._who, lock_timeout_s=ask.lock_timeout_s)
+        if self._confined:
+            _check_below(self._root, site.folder)
         self._site = site
         self._vets = ask.verify_registry
         may_write = self._root.writable and not self._read_only
@@ -213,7 +223,7 @@ class Host:
         return sender.nodes(contents, have)
 
     def send(self, oids: Sequence[ChunkId]) -> Iterator[Piece]:
-        return self._sender().pieces(oids)
+        return self._sender().pieces(oids, announced=self._sealed)
 
     def _sender(self) -> Sending:
         self._asked()
@@ -302,6 +312,18 @@ class Host:
         if self._receiving is not None:
             self._receiving.close()
         self._held.close()
+
+
+def _check_below(root: Root, folder: str) -> None:
+    """Raises: ReadOnlyError: a link leads out of the root."""
+    base, found = os.path.realpath(root.path), os.path.realpath(folder)
+    if os.path.commonpath([base, found]) != base:
+        raise ReadOnlyError(
+            f"{os.path.relpath(folder, root.path)} is a link out of what is served here; "
+            "nothing was changed",
+            hint="whoever set up `usr serve` can serve the root where it really lies",
+            code="refused",
+        )
 
 
 def _recipe_nodes(site: Site, entry: FileEntry) -> Iterator[RecipeId]:

@@ -63,13 +63,21 @@ class Sending:
     def _recipe(self, oid: RecipeId) -> bytes:
         return self._get(Kind.RECIPE, oid)
 
-    def pieces(self, oids: Sequence[ChunkId]) -> Iterator[Piece]:
+    def pieces(self, oids: Sequence[ChunkId], *, announced: bool = True) -> Iterator[Piece]:
         """Chunks in the order asked for, each verified as it is read.
+
+        Args:
+            oids: which.
+            announced: send only what belongs to files whose `nodes` were asked for: a stranger
+                who knows an id learns nothing of other datasets.
 
         Raises:
             ChangedWhileReadError: the folder no longer holds what was captured.
+            ObjectNotFoundError: a chunk that is not to be sent.
         """
         for oid in oids:
+            if announced and oid not in self._kept and self._source.find(oid) is None:
+                raise ObjectNotFoundError(f"chunk {oid.short} belongs to no file that moves")
             data = self.read(oid)
             encoding, stored = compress.shrink(data)
             yield Piece(oid, encoding, len(data), stored)
