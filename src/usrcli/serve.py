@@ -98,7 +98,7 @@ def serve(
         patience=patience,
     )
     try:
-        peer = _peer(base, trust, read_only=read_only, sealed=bool(datasets))
+        peer = _peer(base, trust, limits)
     except UsrError as exc:
         channel.write(MAGIC)
         Wire(channel).send(messages.error_message(exc))
@@ -131,7 +131,15 @@ def _modes(datasets: tuple[str, ...]) -> dict[str, bool]:
     return modes
 
 
-def _peer(base: str | None, trust: Mode | None, *, read_only: bool, sealed: bool) -> Peer:
+def _peer(base: str | None, trust: Mode | None, limits: Limits) -> Peer:
     root = Root(os.path.expanduser(base or settings().root or os.environ.get("USR_ROOT") or "."))
     mode = believing.mode_of(root, trust)
-    return Host(root, make_who(root), trust=mode, read_only=read_only, confined=True, sealed=sealed)
+    return Host(
+        root,
+        make_who(root),
+        trust=mode,
+        read_only=limits.read_only,
+        confined=True,
+        sealed=limits.datasets is not None,
+        max_metadata=limits.max_metadata,
+    )

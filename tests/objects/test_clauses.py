@@ -58,6 +58,7 @@ def test_the_limits_in_the_text_are_those_of_the_code():
         "index": "16 MiB",
         "files of a tree": f"2^{tree.MAX_FILES.bit_length() - 1}",
         "bytes of a tree": "2^64 − 1",
+        "characters of all paths of a tree": f"2^{tree.MAX_PATHS_CHARS.bit_length() - 1}",
         "chunks of a file": f"2^{recipe.MAX_CHUNKS.bit_length() - 1}",
         "height of a recipe or tree node": f"{nodes.MAX_HEIGHT}",
         "name in a tree": f"{names.MAX_NAME_BYTES} bytes",

@@ -11,13 +11,17 @@ from itertools import chain
 
 import pytest
 
-from support import datasets
+from support import datasets, liars
 from support.besieged import HELLO, attack, frame, message, objects
+from support.people import MALLORY
+from usrstore.objects import recipe, tree
+from usrstore.objects.ids import ContentHash, Kind, ObjectId, hash_object
+from usrstore.objects.manifest import Manifest
 from usrstore.remote.wire import MAX_DATA_BYTES, MAX_MESSAGE_BYTES
 
 MIB = 1 << 20
 METADATA = 8 * MIB  # what these servers allow for metadata
-ROOM = 7 * MAX_MESSAGE_BYTES + METADATA  # the most that any attack may cost
+ROOM = 7 * MAX_MESSAGE_BYTES + 4 * METADATA  # the most that any attack may cost
 
 
 @pytest.fixture
@@ -65,8 +69,6 @@ def names(count, kind=1):
 
 def forged_nodes():
     """Small trees without end, each one new and each with its right name."""
-    from usrstore.objects.ids import Kind, hash_object
-
     for start in range(0, 10_000_000, 5000):
         datas = [b"%07d" % number for number in range(start, start + 5000)]
         rows = [[int(Kind.TREE), hash_object(Kind.TREE, data), 0, 7, 7] for data in datas]
@@ -166,6 +168,65 @@ def test_an_attack_ends_with_a_reason_and_costs_little(served, resting, what):
     print(f"{what}: {fate.code}, {(fate.peak - resting) / MIB:.0f} MiB, {fate.seconds:.1f} s")
 
 
+# ── few bytes that stand for very much ────────────────────────────────────────────────────
+def pushed(root, nodes):
+    """A push of a new dataset whose state was made for it."""
+    manifest = Manifest(
+        dataset="ns/new", sequence=1, tree=root, parents=(), author="m", host="h", tool="t",
+        time_us=1, message="", registry=None, rows=None, columns=None, schema=None, events=None,
+        policy=(),
+    )  # fmt: skip
+    oid, data = liars.sign(manifest, MALLORY)
+    rows = [[int(Kind.MANIFEST), oid, 0, len(data), len(data)]]
+    rows += [[int(kind), name, 0, len(node), len(node)] for name, (kind, node) in nodes.items()]
+    payload = data + b"".join(node for _, node in nodes.values())
+    asked = [compare(dataset="ns/new", intent="push"), plan(dataset="ns/new", manifest=oid)]
+    return [*asked, objects(rows, payload), frame(b"E", b"")]
+
+
+def files_over_and_over():
+    """A million files in a few kilobytes: a folder of a folder, again and again."""
+    nodes = {}
+
+    def put(oid, data):
+        nodes[oid] = (Kind.TREE, data)
+
+    content = ContentHash(hash_object(Kind.CHUNK, b"x"))
+    entry = tree.build_folder([tree.FileEntry("x" * 200, 1, content, None)], put)
+    for _ in range(3):
+        rows = [entry._replace(name=f"{number:03d}" + "y" * 200) for number in range(100)]
+        entry = tree.build_folder(rows, put)
+    top = tree.build_folder([entry._replace(name="auxiliary")], put)
+    assert top.files == 10**6
+    return pushed(top.tree, nodes)
+
+
+def chunks_over_and_over():
+    """A file of a million chunks in a few kilobytes: the same one, again and again."""
+    nodes = {}
+    part, height = recipe.Part(hash_object(Kind.CHUNK, b"x"), 1), 0
+    while part.size < 10**6:
+        node = recipe.Recipe(height, (part,) * 250)
+        oid = hash_object(Kind.RECIPE, node.encode())
+        nodes[oid] = (Kind.RECIPE, node.encode())
+        part, height = recipe.Part(oid, node.size), height + 1
+    entry = tree.FileEntry("large", part.size, ContentHash(ObjectId(bytes(32))), part.oid)
+    root = tree.build({"large": entry}, lambda o, data: nodes.__setitem__(o, (Kind.TREE, data)))
+    return pushed(root.tree, nodes)
+
+
+@pytest.mark.parametrize("said", [files_over_and_over, chunks_over_and_over])
+def test_few_nodes_that_name_very_much_are_refused_before_they_are_spelled_out(
+    served, resting, said
+):
+    before = served.everything()
+    fate = attack(served.path, said(), "--max-metadata", str(METADATA))
+    assert (fate.status, fate.code) == (0, "too-much-metadata"), fate.answers
+    assert fate.peak < resting + 64 * MIB, fate.peak // MIB
+    assert served.everything() == before
+    print(f"{said.__name__}: {(fate.peak - resting) / MIB:.0f} MiB, {fate.seconds:.1f} s")
+
+
 # ── time ──────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.spec("P-16")
 @pytest.mark.parametrize("said", [[], [message(HELLO)], [b"\0\0"]], ids=["mute", "hello", "half"])
@@ -258,8 +319,6 @@ def test_datasets_are_served_each_in_its_mode(served, intent):
 
 def test_chunks_of_other_datasets_are_not_given_to_those_who_may_not_read_them(served):
     """Not even to somebody who knows their names."""
-    from usrstore.objects.ids import ContentHash, Kind, hash_object
-
     secret = datasets.noise("secret", 5000)
     datasets.write(served.path / "ns" / "secret", {"records.parquet": secret})
     from usrstore.verbs import commit

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from usrstore.errors import DecodeError
+from usrstore.errors import DecodeError, InvalidInputError
 from usrstore.objects import codec, names, nodes, sections
 from usrstore.objects.ids import ContentHash, Kind, ObjectId, RecipeId, TreeId, hash_object
 
 MAX_FILES = 1 << 22  # a listing is held in memory: 2 GB at most
+MAX_PATHS_CHARS = 1 << 30  # of all files of a tree: few nodes can name very many
 MAX_NODE_BYTES = 1 << 18
 
 
@@ -142,6 +143,10 @@ def build_folder(entries: Sequence[Entry], put: Callable[[TreeId, bytes], object
 
 def build(listing: Mapping[str, FileEntry], put: Callable[[TreeId, bytes], object]) -> FolderEntry:
     """Write the trees of a dataset, children before parents (I3), and give its root."""
+    if sum(map(len, listing)) > MAX_PATHS_CHARS:
+        raise InvalidInputError(
+            f"paths of more than {MAX_PATHS_CHARS} characters in all are over what a state can hold"
+        )
     root: dict[str, Any] = {}
     for path, entry in listing.items():
         *folders, name = sections.to_tree_path(path).split("/")
@@ -230,7 +235,11 @@ def flatten(root: TreeId, get: Callable[[TreeId], bytes]) -> Listing:
         UnsafeFileError: a file in a section that is not its own.
     """
     listing: Listing = {}
+    chars = 0
     for path, entry in walk(root, get):
+        chars += len(path)
+        if chars > MAX_PATHS_CHARS:
+            raise DecodeError(f"a tree whose paths have more than {MAX_PATHS_CHARS} characters")
         listing[names.check_path(sections.from_tree_path(path))] = entry
     if build(listing, lambda _oid, _data: None).tree != root:
         raise DecodeError(f"tree {root.short} is not built by the rules of format 1")

@@ -30,7 +30,7 @@ _MODES = ("hash", "auto", "size", "parquet")
 _INTENTS = ("diff", "pull", "push")
 MAX_METADATA_BYTES = 1 << 30
 _NODE_BYTES = 256  # what an object costs us beside its bytes
-NAME_BYTES = 96  # what a name in a run of names costs us
+NAME_BYTES = 32  # of a name in a run of names
 _MAX_LISTED_BYTES = 32 << 20
 
 

@@ -22,6 +22,7 @@ from usrstore.objects.names import head_ref, heads_of
 from usrstore.objects.progress import Emit, silent
 from usrstore.objects.tree import FileEntry, FolderEntry
 from usrstore.odb.states import Change
+from usrstore.remote.messages import MAX_METADATA_BYTES, NAME_BYTES
 from usrstore.remote.peer import (
     Ask,
     Compared,
@@ -38,6 +39,7 @@ from usrstore.root import Root, Who
 from usrstore.trust.policy import Mode, Verified
 from usrstore.verbs import believing, commit, vetting
 from usrstore.verbs.probing import probe
+from usrstore.verbs.problems import too_much
 from usrstore.verbs.receiving import Receiving
 from usrstore.verbs.recover import recover
 from usrstore.verbs.sending import Sending
@@ -47,6 +49,7 @@ from usrstore.worktree.promote import check_writable
 from usrstore.worktree.stage import Stage
 
 _MAX_CHAIN = 4096
+_FILE_BYTES = 512  # what a file of a state costs us
 
 
 class _Accepted(NamedTuple):
@@ -68,6 +71,7 @@ class Host:
         confined: datasets that a link leads to elsewhere than below the root are not served.
         sealed: of packs, only what belongs to the files that were asked for is sent: not all
             of the root may be read.
+        max_metadata: what the files and chunks of one push may cost in memory.
     """
 
     def __init__(
@@ -79,11 +83,13 @@ class Host:
         read_only: bool = False,
         confined: bool = False,
         sealed: bool = False,
+        max_metadata: int = MAX_METADATA_BYTES,
         emit: Emit = silent,
     ) -> None:
         self._root = root
         self._confined = confined
         self._sealed = sealed
+        self._max_metadata = max_metadata
         self._who = who
         self._trust = trust
         self._read_only = read_only
@@ -270,16 +276,26 @@ class Host:
             head = commit.commit(own, message="kept before a forced push replaced it").manifest
             self._found = site.capture(record=True)
         self._accepted = _Accepted(proposal, verified, head)
+        self._check_files(site, verified)
         self._receiving = Receiving(
             site,
             site.manifest(proposal.manifest),
             self._found,
             proposal.checks,
             "post-push",
+            most_chunks=self._max_metadata // NAME_BYTES,
         )
         wanted = self._receiving.plan(self._emit)
         assert self._receiving.stage is not None
         return Planned(wanted, self._receiving.stage.bytes_resumed)
+
+    def _check_files(self, site: Site, verified: Verified) -> None:
+        """Few nodes can name very many files: what they add up to is said by the first."""
+        oid = verified.manifest.tree
+        if site.overlay.has(oid):
+            files = tree.Tree.decode(site.overlay.get(Kind.TREE, oid)).files
+            if files > self._max_metadata // _FILE_BYTES:
+                raise too_much(f"the new state of {site.dataset} has {files} files, more")
 
     def publish(self, pieces: Iterable[Piece]) -> Outcome:
         site = self._asked()

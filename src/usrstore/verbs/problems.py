@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from usrstore.errors import HashMismatchError, UsrError, VerificationError
+from usrstore.errors import HashMismatchError, ProtocolError, UsrError, VerificationError
 from usrstore.objects.sections import Section, section_of
 from usrstore.objects.tree import FileEntry
 
@@ -79,4 +79,13 @@ def verification_error(words: str, problems: Sequence[Problem]) -> VerificationE
         hint="fix the payload at its source, then run the same command again; what arrived "
         "and was verified is kept. Do not disable the checks.",
         code=head,
+    )
+
+
+def too_much(what: str) -> ProtocolError:
+    """Few bytes can name very many files and chunks; what they add up to is bounded."""
+    return ProtocolError(
+        f"{what} than this end takes; nothing was changed",
+        hint="raise --max-metadata at the serving end",
+        code="too-much-metadata",
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 
 from usrstore.dataset import locks
 from usrstore.errors import (
@@ -26,16 +27,17 @@ from usrstore.objects.ids import ChunkId, Kind, hash_object
 from usrstore.objects.manifest import Manifest
 from usrstore.objects.names import RefName
 from usrstore.objects.progress import Emit, Event, silent
-from usrstore.objects.recipe import RULE
+from usrstore.objects.recipe import MAX_CHUNKS, RULE
 from usrstore.objects.sections import EVENTS_FILE, PRIMARY_FILE
 from usrstore.objects.tree import FileEntry, Listing
 from usrstore.odb import compress, durable, extents, reach, room
 from usrstore.odb.states import Change
 from usrstore.remote.peer import Checks, Piece
 from usrstore.verbs import finishing, preserving
-from usrstore.verbs.problems import Problem, verification_error
+from usrstore.verbs.problems import Problem, too_much, verification_error
 from usrstore.verbs.site import Site
-from usrstore.worktree import parquet, promote, statcache
+from usrstore.verbs.tallies import count_lines, read_footer
+from usrstore.worktree import folding, promote, statcache
 from usrstore.worktree.capture import Capture
 from usrstore.worktree.journal import Journal, RefChange
 from usrstore.worktree.scan import Stamp, scan
@@ -53,15 +55,24 @@ class Receiving:
         found: the folder as captured; None if there is none yet.
         checks: what to verify beyond what always is.
         words: `post-pull` or `post-push`: how a failed check is named.
+        most_chunks: that the new files may have: few recipe nodes can name very many.
     """
 
     def __init__(
-        self, site: Site, manifest: Manifest, found: Capture | None, checks: Checks, words: str
+        self,
+        site: Site,
+        manifest: Manifest,
+        found: Capture | None,
+        checks: Checks,
+        words: str,
+        *,
+        most_chunks: int = MAX_CHUNKS,
     ) -> None:
         self.site = site
         self.manifest = manifest
         self.checks = checks
         self._words = words
+        self._chunks_left = most_chunks
         self._found = found
         self._before: Listing = found.listing if found else {}
         self.listing = self._read_listing()
@@ -83,13 +94,16 @@ class Receiving:
         Raises:
             VerificationError: trees or recipes are missing or do not add up.
             DiskFullError: there is no room for the new files.
+            UnsafeFileError: files that the disk cannot tell apart.
         """
-        targets = [
-            Target(path, entry, self._chunks(path, entry))
+        new = [
+            (path, entry)
             for path, entry in sorted(self.listing.items(), key=_order)
             if not same(self._before.get(path), entry)
         ]
-        self._check_room(targets)
+        self._check_room([entry for _, entry in new])  # before recipes are read: sizes may lie
+        folding.check(self.listing, self.site.root.store)
+        targets = [Target(path, entry, self._chunks(path, entry)) for path, entry in new]
         self.stage = Stage(
             self.site.root.quarantine_path(self.site.dataset), self.manifest.tree, targets
         )
@@ -108,17 +122,23 @@ class Receiving:
         if entry.size == 0:
             return ()
         try:
-            return tuple(reach.chunks(self.site.overlay.get, entry))
+            chunks = tuple(
+                islice(reach.chunks(self.site.overlay.get, entry), self._chunks_left + 1)
+            )
         except (ObjectNotFoundError, DecodeError) as exc:
             raise self._failed([Problem(path, "incomplete", detail=exc.message)]) from exc
+        self._chunks_left -= len(chunks)
+        if self._chunks_left < 0:
+            raise too_much(f"the new files of {self.site.dataset} have more chunks")
+        return chunks
 
-    def _check_room(self, targets: Sequence[Target]) -> None:
-        size = sum(target.entry.size for target in targets)
+    def _check_room(self, entries: Sequence[FileEntry]) -> None:
+        size = sum(entry.size for entry in entries)
         resumed = room.taken(self.site.root.quarantine_path(self.site.dataset))
         room.check(
             self.site.root.path,
             size=max(0, size - resumed),
-            files=len(targets),
+            files=len(entries),
             what=f"the new state of {self.site.dataset}",
         )
 
@@ -363,19 +383,6 @@ class Receiving:
         """Leave the stage for a later run to go on with."""
         if self.stage is not None:
             self.stage.close()
-
-
-def read_footer(path: str, size: int) -> parquet.Footer | None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return parquet.read_footer(lambda offset, length: os.pread(fd, length, offset), size)
-    finally:
-        os.close(fd)
-
-
-def count_lines(path: str) -> int:
-    with open(path, "rb") as file:
-        return sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b""))
 
 
 def _order(item: tuple[str, FileEntry]) -> tuple[bool, str]:
