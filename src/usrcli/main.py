@@ -27,6 +27,7 @@ EXIT_STATUS: dict[type[UsrError], int] = {
     errors.UnsupportedError: 8,
     errors.RemoteError: 9,
     errors.StorageError: 10,
+    errors.MergeConflictError: 11,
 }
 EXIT_FINDING, EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 1, 2, 70, 130
 

@@ -4,13 +4,16 @@
     ├ InvalidInputError     fix the call            ├ TrustError        stop, ask a person
     ├ NotFoundError         name something else     ├ UnsupportedError  upgrade
     ├ ConflictError         look again, retry       ├ RemoteError       look at the link, retry
-    └ IntegrityError        stop, read the runbook  └ StorageError      fix the machine
+    ├ IntegrityError        stop, read the runbook  ├ StorageError      fix the machine
+    └ MergeConflictError    choose, then continue
 
 The class says how to react; `code` (kebab-case, append-only, frozen by a test) says
 exactly what happened; `hint` says what to do next. Exit statuses belong to the CLI.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class UsrError(Exception):
@@ -134,6 +137,22 @@ class VerificationError(IntegrityError):
     """A transfer's check failed; the message begins with the words that scripts match."""
 
     code = "verification"
+
+
+class MergeConflictError(UsrError):
+    """Both sides changed the same thing, and only a person can choose.
+
+    Attributes:
+        conflicts: what they are, as plain values for JSON.
+    """
+
+    code = "merge-conflict"
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, conflicts: Sequence[dict[str, object]] = ()
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.conflicts = tuple(conflicts)
 
 
 class TrustError(UsrError):

@@ -116,6 +116,7 @@ def meet(
             f"there is no dataset {site.dataset}, neither here nor at {remote}",
             hint="check the id; `usr status` and `usr remotes show` tell where is looked",
         )
+    synced = _integrated(site, synced, head)
     local = found.listing if found else {}
     there = _there(site, found, answer)
     return Meeting(
@@ -137,6 +138,19 @@ def _marks(site: Site, remote: str) -> tuple[ManifestId | None, ManifestId | Non
         return None, None
     synced = site.root.states.refs().get(remote_ref(remote, site.dataset))
     return site.head(), None if synced is None else ManifestId(synced)
+
+
+def _integrated(
+    site: Site, synced: ManifestId | None, head: ManifestId | None
+) -> ManifestId | None:
+    """The last sync, if our history holds it: what was only fetched was never agreed on."""
+    if synced is None or head is None:
+        return None
+    ours = site.ancestry(head)
+    if synced in ours:
+        return synced
+    tree_id = site.manifest(synced).tree
+    return synced if any(manifest.tree == tree_id for manifest in ours.values()) else None
 
 
 def _have(site: Site, found: Capture | None) -> frozenset[TreeId]:
