@@ -8,7 +8,7 @@ from usrstore.errors import DecodeError, HashMismatchError, ObjectNotFoundError,
 from usrstore.objects.ids import ChunkId, ContentHasher, Kind, hash_object
 from usrstore.objects.progress import Emit, Event
 from usrstore.objects.tree import FileEntry, Listing
-from usrstore.odb import compress, reach
+from usrstore.odb import compress, reach, room
 from usrstore.odb.database import Batch
 from usrstore.remote.peer import Peer, Piece
 from usrstore.verbs.meeting import Meeting
@@ -45,6 +45,12 @@ def store(
         for oid, size in reach.chunks(site.overlay.get, entry)
     }
     wanted = [oid for oid in sizes if not site.root.database.has(oid) and here(oid) is None]
+    room.check(
+        site.root.store,
+        size=sum(sizes[oid] for oid in wanted),
+        files=8,
+        what=f"what {met.remote} has of {site.dataset}",
+    )
     with site.root.database.batch() as batch:
         done = take(batch, wanted, peer.send(wanted) if wanted else (), sizes, emit)
         problems = [p for path, e in new.items() if (p := _check(site, batch, path, e, here))]
