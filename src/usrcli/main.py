@@ -51,6 +51,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "status": ("worktree", "What changed since the last state"),
         "log": ("log", "The states of a dataset, newest first"),
         "show": ("history", "One state, or one file of it"),
+        "merge": ("merge", "Merge another state into the folder, by meaning"),
         "checkout": ("worktree", "Take the folder to a state"),
         "tag": ("tags", "Name a state for good, with a signature"),
         "op": ("operations", "What was done here, and when"),
@@ -273,14 +274,18 @@ def _report(error: UsrError, *, as_json: bool) -> int:
     if error.hint:
         click.echo(f"hint: {error.hint}", err=True)
     if as_json:
-        _print_json_error(error.code, error.message, error.hint, status)
+        conflicts = getattr(error, "conflicts", ())
+        more = {"conflicts": list(conflicts)} if conflicts else {}
+        _print_json_error(error.code, error.message, error.hint, status, **more)
     return status
 
 
-def _print_json_error(code: str, message: str, hint: str | None, status: int) -> None:
+def _print_json_error(
+    code: str, message: str, hint: str | None, status: int, **more: object
+) -> None:
     import json
 
-    body: dict[str, Any] = {"code": code, "message": message, "hint": hint, "exit": status}
+    body: dict[str, Any] = {"code": code, "message": message, "hint": hint, "exit": status, **more}
     click.echo(json.dumps({"usr_output_version": 1, "error": body}, separators=(",", ":")))
 
 

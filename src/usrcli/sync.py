@@ -15,7 +15,7 @@ from usrcli.context import find_root, infer_dataset, make_who, parse_seconds, pr
 from usrcli.links import peer_of
 from usrcli.render import audit as rendering
 from usrcli.render.progress import reporter
-from usrstore.errors import UsrError
+from usrstore.errors import MergeConflictError, UsrError
 from usrstore.objects.names import DatasetId
 from usrstore.objects.sections import Section
 from usrstore.remote.peer import Checks, Peer
@@ -24,6 +24,7 @@ from usrstore.trust.policy import Mode
 from usrstore.verbs import audit, believing
 from usrstore.verbs.audit import SyncResult
 from usrstore.verbs.meeting import Meeting
+from usrstore.verbs.mergeplan import Choices, Side
 from usrstore.verbs.options import ALL_SECTIONS, Options
 from usrstore.verbs.site import Site
 
@@ -79,6 +80,31 @@ shared = _options(
         help="How progress is shown.",
     ),
 )
+
+choosing = _options(
+    click.option(
+        "--ours", "ours", multiple=True, metavar="PATH", help="Both changed PATH: keep ours whole."
+    ),
+    click.option(
+        "--theirs", multiple=True, metavar="PATH", help="Both changed PATH: take theirs whole."
+    ),
+    click.option("--ours-rows", is_flag=True, help="Both changed a cell: ours wins."),
+    click.option("--theirs-rows", is_flag=True, help="Both changed a cell: theirs wins."),
+)
+
+
+def choices(values: dict[str, Any]) -> Choices:
+    """What the options of a merge decide.
+
+    Raises:
+        click.UsageError: both sides cannot win.
+    """
+    if values.get("ours_rows") and values.get("theirs_rows"):
+        raise click.UsageError("--ours-rows and --theirs-rows cannot both be")
+    rows: Side | None = "ours" if values.get("ours_rows") else None
+    rows = "theirs" if values.get("theirs_rows") else rows
+    return Choices(values.get("ours") or (), values.get("theirs") or (), rows)
+
 
 transfer = _options(
     click.option(
@@ -146,6 +172,7 @@ class Request:
             force=bool(values.get("force_with_lease")),
             strict_bootstrap_id=bool(values.get("strict_bootstrap_id")),
             accept_rollback=values["accept_rollback"],
+            choices=choices(values),
         )
 
     def note(self, met: Meeting) -> None:
@@ -180,12 +207,14 @@ def refusal(
     except UsrError as exc:
         from usrcli.main import exit_status
 
-        error = {
+        error: dict[str, Any] = {
             "code": exc.code,
             "message": exc.message,
             "hint": exc.hint,
             "exit": exit_status(exc),
         }
+        if isinstance(exc, MergeConflictError):
+            error["conflicts"] = list(exc.conflicts)
         if request.seen is not None:
             refused = SyncResult(action, "REFUSED", request.seen, options.checks)
             data = {**audit.data(refused), "policy": list(options.policy)}
@@ -292,6 +321,7 @@ def run(
 @click.argument("remote")
 @shared
 @transfer
+@choosing
 @click.option(
     "--strict-bootstrap-id",
     is_flag=True,
@@ -302,8 +332,9 @@ def pull(dataset: str, remote: str, **values: Any) -> int:
     """Make DATASET here what it is at REMOTE, or leave everything as it was.
 
     Everything is verified before anything is promoted. A pull that was interrupted goes on
-    where it stopped. If both sides changed, nothing is chosen: the command says what changed
-    where.
+    where it stopped. If both sides changed, they are merged by meaning: rows by id, logs by line,
+    overlays by part. What both changed to something else is a conflict: it is named, nothing is
+    touched, and --ours, --theirs or `usr merge` decide.
     """
     return _sync("pull", dataset, remote, Request(**values))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from usrcli.render.merged import lines_of
 from usrcli.render.text import human_bytes, human_seconds
 from usrstore.objects.ids import ObjectId
 from usrstore.objects.sections import Section
@@ -45,7 +46,7 @@ def audit_lines(result: SyncResult) -> list[str]:
     ]
     lines += [_inventory(data, name) for name in ("_derived", "_auxiliary")]
     lines.append(line("Manifest", _manifest(result, data["manifest"])))
-    if result.state == "TRANSFERRED":
+    if result.state in ("TRANSFERRED", "MERGED"):
         moved = result.moved
         wire = (
             f"{human_bytes(moved.sent)} sent, {human_bytes(moved.received)} received, "
@@ -61,6 +62,8 @@ def audit_lines(result: SyncResult) -> list[str]:
             )
         )
         lines.append(line("Resumed", human_bytes(moved.resumed)))
+    if result.merge is not None:
+        lines += [line("Merged", text) for text in lines_of(result.merge)]
     return lines
 
 

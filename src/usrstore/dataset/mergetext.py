@@ -56,13 +56,25 @@ def merge(base: Sequence[str], ours: Sequence[str], theirs: Sequence[str]) -> Me
         elif not here:
             lines += b
         elif not before:  # both only added
-            lines += b + [line for line in a if line not in b or not line.strip()]
+            lines += max(a, b, key=len) if _continues(a, b) else b + a
         else:
             line = (here[0].low if here else start) + 1
             conflicts.append(TextConflict(line, "".join(before), "".join(a), "".join(b)))
             lines += a
     lines += base[at:]
     return MergedText(lines, conflicts)
+
+
+def shared(ours: Sequence[str], theirs: Sequence[str]) -> list[str]:
+    """A base for two texts whose own is lost: the lines that both have, in their order."""
+    matcher = SequenceMatcher(None, ours, theirs, autojunk=False)
+    return [line for i, _, size in matcher.get_matching_blocks() for line in ours[i : i + size]]
+
+
+def _continues(a: Sequence[str], b: Sequence[str]) -> bool:
+    """Whether one addition is how the other begins: it was made once."""
+    size = min(len(a), len(b))
+    return list(a[:size]) == list(b[:size])
 
 
 def _hunks(base: Sequence[str], side: Sequence[str]) -> list[_Hunk]:

@@ -13,6 +13,7 @@ from usrstore.remote.peer import Checks
 from usrstore.trust.policy import Verdict, judge
 from usrstore.verbs import believing
 from usrstore.verbs.meeting import Meeting
+from usrstore.verbs.mergeplan import Report
 
 Action = Literal["diff", "pull", "push"]
 TransferState = Literal["TRANSFERRED", "NO-OP", "DRY-RUN", "DIFF-ONLY", "MERGED", "REFUSED"]
@@ -41,6 +42,7 @@ class SyncResult:
     manifest: ManifestId | None = None
     verdict: Verdict | None = None
     moved: Moved = field(default_factory=Moved)
+    merge: Report | None = None
 
     @property
     def changed(self) -> bool:
@@ -86,6 +88,8 @@ def data(result: SyncResult) -> dict[str, Any]:
             "round_trips": result.moved.round_trips,
         },
     }
+    if result.merge is not None:
+        value["merge"] = result.merge.data()
     return value
 
 

@@ -6,7 +6,7 @@ capture → split by path → merge what clashes by what is inside → conflicts
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -122,11 +122,9 @@ def merge(
     try:
         with Merging(site, found.listing, scratch, choices, lost) as merging:
             for clash in clashes:
-                emit(Event("merge", text=clash.path))
+                emit(Event("plan", text=clash.path))
                 merging.merge(clash)
-            report = replace(
-                merging.report, ours=split.ours, theirs=split.theirs, chosen=chosen
-            )
+            report = replace(merging.report, ours=split.ours, theirs=split.theirs, chosen=chosen)
             inside = capturing.capture(merging.folder, StatCache(RULE), site.overlay.put)
             merged = {**listing, **inside.listing}
             conflicts = [*merging.conflicts, *mergeplan.both_forms(merged)]
@@ -154,9 +152,7 @@ def _ours(site: Site, found: Capture, name: str) -> ManifestId:
     return oid
 
 
-def _bases(
-    site: Site, ours: ManifestId, theirs: ManifestId, base: TreeId | None
-) -> list[Listing]:
+def _bases(site: Site, ours: ManifestId, theirs: ManifestId, base: TreeId | None) -> list[Listing]:
     """What both had when they last agreed, as far as its trees are here."""
     oids = merge_bases(site.ancestry(ours), site.ancestry(theirs))
     trees = [site.manifest(oid).tree for oid in oids] or ([base] if base else [])
@@ -200,8 +196,7 @@ def _refuse(
         hint = f"usr merge --continue --ours-rows {site.dataset} (or --theirs-rows)"
     return MergeConflictError(
         f"{site.dataset} and {name} changed the same things, in {', '.join(named[:5])}"
-        f"{' …' if len(named) > 5 else ''}; nothing was changed\n"
-        + mergeplan.table_of(conflicts),
+        f"{' …' if len(named) > 5 else ''}; nothing was changed\n" + mergeplan.table_of(conflicts),
         hint=f"{hint}; `usr merge --abort {site.dataset}` forgets it",
         conflicts=[conflict.data() for conflict in conflicts],
     )
@@ -234,11 +229,15 @@ def _manifest(
     registry, other = site.root.registry(), site.manifest(parents[1]).registry
     if other is not None:
         theirs = site.overlay.get(Kind.CHUNK, other.content)
-        registry = theirs if registry is None else registries.merge(
-            registry,
-            theirs,
-            ours_name=site.root.registry_path,
-            theirs_name=f"the registry of {name}",
+        registry = (
+            theirs
+            if registry is None
+            else registries.merge(
+                registry,
+                theirs,
+                ours_name=site.root.registry_path,
+                theirs_name=f"the registry of {name}",
+            )
         )
     return site.make_manifest(
         root.tree,
@@ -267,9 +266,7 @@ def _take(
     changes = {**moves, head_ref(site.dataset): Change(ours, manifest)}
     if aside in refs:
         changes[aside] = Change(refs[aside], None)
-    receiving = Receiving(
-        site, site.manifest(manifest), found, checks or Checks(), "post-merge"
-    )
+    receiving = Receiving(site, site.manifest(manifest), found, checks or Checks(), "post-merge")
     made = Sending(folder, inside.listing, site.overlay.get)
     try:
         for _ in made.nodes({e.content: None for e in inside.listing.values() if e.size}):
@@ -280,30 +277,3 @@ def _take(
     finally:
         made.close()
         receiving.close()
-
-
-def lines_of(report: Report) -> Iterable[str]:
-    """What a merge did, for people: one line a kind of thing."""
-    for path, numbers in report.rows.items():
-        words = [f"{numbers['rows']} rows: +{numbers['theirs']} theirs, +{numbers['ours']} ours"]
-        if numbers["cells"]:
-            words.append(f"{numbers['cells']} cells of ours")
-        if numbers["removed"]:
-            words.append(f"{numbers['removed']} rows gone")
-        if numbers["columns"]:
-            words.append(f"columns of ours: {', '.join(map(str, numbers['columns']))}")
-        if numbers["resolved"]:
-            words.append(f"{numbers['resolved']} conflicts decided")
-        yield f"{path}: {'; '.join(words)}"
-    if report.log is not None:
-        yield f"{EVENTS_FILE}: +{report.log.theirs} lines theirs, then +{report.log.ours} ours"
-    for path in report.texts:
-        yield f"{path}: merged line by line"
-    for side, names in (("theirs", report.theirs), ("ours", report.ours)):
-        if names:
-            shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-            yield f"from {side}: {shown}"
-    for path, side in report.chosen.items():
-        yield f"{path}: {side}, as you decided"
-    for note in report.notes:
-        yield f"note: {note}"

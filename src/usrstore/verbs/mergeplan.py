@@ -163,9 +163,7 @@ def both_forms(listing: Listing) -> list[Conflict]:
     for path in listing:
         namespace = namespace_of_compact(path)
         if namespace in parts:
-            found.append(
-                Conflict(path, ours="a compact overlay", theirs=f"parts in {namespace}/")
-            )
+            found.append(Conflict(path, ours="a compact overlay", theirs=f"parts in {namespace}/"))
     return found
 
 
@@ -190,9 +188,7 @@ def file_conflict(clash: Clash) -> Conflict:
     def shown(entry: Any) -> str | None:
         return None if entry is None else f"{entry.content.short} ({entry.size} B)"
 
-    return Conflict(
-        clash.path, "", "", shown(clash.base), shown(clash.ours), shown(clash.theirs)
-    )
+    return Conflict(clash.path, "", "", shown(clash.base), shown(clash.ours), shown(clash.theirs))
 
 
 _SHOWN = 20
@@ -203,10 +199,14 @@ def table_of(conflicts: Sequence[Conflict]) -> str:
     rows = [("where", "base", "ours", "theirs")]
     for conflict in conflicts[:_SHOWN]:
         where = " ".join(filter(None, (conflict.path, conflict.key, conflict.column)))
-        values = (conflict.base, conflict.ours, conflict.theirs)
-        rows.append((_cut(where, 60), *(_cut(value, 28) for value in values)))
+        base, ours, theirs = (
+            _cut(value, 28) for value in (conflict.base, conflict.ours, conflict.theirs)
+        )
+        rows.append((_cut(where, 60), base, ours, theirs))
     widths = [max(len(row[n]) for row in rows) for n in range(4)]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = [
+        "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
     if len(conflicts) > _SHOWN:
         lines.append(f"… and {len(conflicts) - _SHOWN} more")
     return "\n".join(f"  {line}" for line in lines)

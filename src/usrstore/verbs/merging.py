@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from usrstore.dataset import mergelog, mergetext
 from usrstore.errors import IncompleteError, ObjectNotFoundError, UsrError
-from usrstore.objects.ids import ChunkId, Kind
+from usrstore.objects.ids import ChunkId
 from usrstore.objects.sections import PRIMARY_FILE
 from usrstore.objects.threeway import Clash
 from usrstore.objects.tree import FileEntry, Listing
@@ -53,7 +53,7 @@ class Merging:
         self.merged: list[str] = []
         durable.make_folder(self.folder)
 
-    def __enter__(self) -> Merging:
+    def __enter__(self) -> Self:
         contents = {e.content: None for e in self._ours.values() if e.size}
         for _ in self._sending.nodes(contents):
             pass  # tells it where our chunks lie
@@ -94,8 +94,8 @@ class Merging:
                 spool.write(self._sending.read(oid))
         return target
 
-    def _base(self, path: str, entry: FileEntry | None) -> str | None:
-        """The base's version, if its bytes are to be had."""
+    def _base(self, path: str, entry: FileEntry | None, otherwise: str) -> str | None:
+        """The base's version, if its bytes are to be had; else a note says what holds instead."""
         if entry is None:
             return None
         try:
@@ -107,7 +107,7 @@ class Merging:
         except (ObjectNotFoundError, IncompleteError):
             self.report.notes.append(
                 f"what {path} was before both sides changed it is kept nowhere (a light state): "
-                "a row that one side lacks counts as added by the other"
+                f"{otherwise}"
             )
             return None
 
@@ -122,12 +122,14 @@ class Merging:
 
     # ── kinds ───────────────────────────────────────────────────────────────────────────
     def _text(self, clash: Clash, ours: str, theirs: str, out: str) -> bool:
-        base = self._base(clash.path, clash.base)
-        sides = [_lines(path) if path else [] for path in (base, ours, theirs)]
-        if any(lines is None for lines in sides):
+        mine, yours = _lines(ours), _lines(theirs)
+        base = self._base(clash.path, clash.base, "every line of both sides is kept")
+        known = _lines(base) if base else None
+        if mine is None or yours is None or (base and known is None):
             self.conflicts.append(file_conflict(clash))
             return False
-        known, mine, yours = (lines or [] for lines in sides)
+        if known is None:
+            known = mergetext.shared(mine, yours)
         found = mergetext.merge(known, mine, yours)
         for line, before, a, b in found.conflicts:
             self.conflicts.append(Conflict(clash.path, f"line {line}", "", before, a, b))
@@ -148,7 +150,11 @@ class Merging:
             )
             return False
         done = mergetable.merge(
-            self._base(clash.path, clash.base),
+            self._base(
+                clash.path,
+                clash.base,
+                "a row that one side lacks counts as added by the other",
+            ),
             ours,
             theirs,
             out,

@@ -12,6 +12,7 @@ from usrstore.objects.tree import Listing
 from usrstore.remote.peer import Checks
 from usrstore.trust.policy import Mode
 from usrstore.verbs.meeting import Meeting
+from usrstore.verbs.mergeplan import Choices
 
 ALL_SECTIONS = frozenset(Section)
 
@@ -34,6 +35,7 @@ class Options:
         force: overwrite what diverged, once it has been kept.
         strict_bootstrap_id: a first pull needs the whole id.
         accept_rollback: believe a remote that went back.
+        choices: what wins where both sides changed the same thing.
     """
 
     checks: Checks = field(default_factory=Checks)
@@ -43,6 +45,7 @@ class Options:
     force: bool = False
     strict_bootstrap_id: bool = False
     accept_rollback: bool = False
+    choices: Choices = field(default_factory=Choices)
 
     @property
     def whole(self) -> bool:

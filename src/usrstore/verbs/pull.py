@@ -8,20 +8,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from usrstore.errors import DatasetNotFoundError
+from usrstore.errors import (
+    DatasetNotFoundError,
+    IncompleteError,
+    MergeConflictError,
+    UsrError,
+)
 from usrstore.objects import recipe, tree
 from usrstore.objects.compare import same
-from usrstore.objects.ids import ContentHash, Kind, ManifestId, RecipeId
+from usrstore.objects.ids import ChunkId, ContentHash, Kind, ManifestId, RecipeId
 from usrstore.objects.manifest import Manifest
 from usrstore.objects.names import head_ref, remote_ref
 from usrstore.objects.progress import Emit, silent
 from usrstore.objects.sections import EVENTS_FILE, Section
 from usrstore.objects.tree import FileEntry, Listing
+from usrstore.odb import reach
 from usrstore.odb.states import Change
 from usrstore.remote.peer import Peer
 from usrstore.trust import policy as trust
 from usrstore.trust.policy import Verified
-from usrstore.verbs import believing, commit, vetting
+from usrstore.verbs import believing, commit, storing, vetting
+from usrstore.verbs import merge as merging
 from usrstore.verbs.audit import Moved, SyncResult
 from usrstore.verbs.meeting import Meeting, meet, note_agreement, their_manifest
 from usrstore.verbs.options import Agree, OnMeeting, Options, diverged
@@ -29,6 +36,7 @@ from usrstore.verbs.problems import inventory_check
 from usrstore.verbs.receiving import Receiving
 from usrstore.verbs.relation import Relation, prefix_hash
 from usrstore.verbs.site import Site
+from usrstore.worktree.source import FolderSource
 from usrstore.worktree.stage import Stage
 from usrstore.worktree.statcache import Facts
 
@@ -77,8 +85,10 @@ def pull(
         if not options.dry_run:
             note_agreement(met, verified)
         return SyncResult("pull", "NO-OP", met, options.checks, met.head, verdict)
-    if met.relation is Relation.DIVERGED and not options.force:
-        raise diverged(met, "pull")
+    if met.relation is Relation.DIVERGED and not options.force and not options.dry_run:
+        if not options.whole or met.found is None:
+            raise diverged(met, "pull")
+        return _merge(met, peer, verified, options, agree, began, emit)
     if options.dry_run:
         _fetch_recipes(met, peer, wanted)  # the remote vets what it would send
         return SyncResult("pull", "DRY-RUN", met, options.checks, None, verdict)
@@ -95,6 +105,87 @@ def pull(
     believing.remember(site.root, remote, site.dataset, met.answer.state, met.answer.head)
     moved = Moved(*peer.traffic(), payload=taken, resumed=resumed, seconds=time.monotonic() - began)
     return SyncResult("pull", "TRANSFERRED", met, options.checks, manifest, verdict, moved)
+
+
+def _merge(
+    met: Meeting,
+    peer: Peer,
+    verified: Verified | None,
+    options: Options,
+    agree: Agree,
+    began: float,
+    emit: Emit,
+) -> SyncResult | None:
+    """Both sides went on: bring theirs into the store, and merge it with the folder."""
+    if not agree(met):
+        return None
+    site, found = met.site, met.found
+    assert found is not None
+    site.root.create_store()
+    with site.transfer_lock(), FolderSource(site.folder) as here:
+        for path, entry in met.local.items():
+            if entry.size:
+                here.add(path, reach.chunks(site.overlay.get, entry))
+        new = {
+            path: entry
+            for path, entry in met.there.items()
+            if entry.size and not same(met.local.get(path), entry)
+        }
+        payload = storing.store(met, peer, new, emit, here=here.try_read)
+        theirs = their_manifest(met, verified) or _as_found(met)
+        site.overlay.flush()
+        refs = site.root.states.refs()
+        tracking = remote_ref(met.remote, site.dataset)
+        moves = {tracking: Change(refs.get(tracking), theirs)}
+
+        def lost(oids: list[ChunkId]) -> None:
+            """The remote may still have what a base was made of."""
+            try:
+                with site.root.database.batch() as batch:
+                    storing.take(batch, oids, peer.send(oids), dict.fromkeys(oids, 0), silent)
+            except UsrError as exc:
+                raise IncompleteError(f"the remote has not kept it, either: {exc.message}") from exc
+
+        try:
+            result = merging.merge(
+                site,
+                theirs,
+                name=met.remote,
+                choices=options.choices,
+                remote=met.remote,
+                base=site.manifest(met.synced).tree if met.synced else None,
+                found=found,
+                moves=moves,
+                policy=options.policy,
+                checks=options.checks,
+                lost=lost,
+                emit=emit,
+            )
+        except MergeConflictError:
+            if moves[tracking].expected != theirs:  # as a fetch does: it is wanted again
+                site.root.states.advance(moves, site.who.act("fetched for a merge"))
+            raise
+    if verified:
+        believing.remember_pin(site.root, met.remote, site.dataset, verified)
+    believing.remember(site.root, met.remote, site.dataset, met.answer.state, met.answer.head)
+    moved = Moved(*peer.traffic(), payload=payload, seconds=time.monotonic() - began)
+    verdict = verified.verdict if verified else None
+    return SyncResult(
+        "pull", "MERGED", met, options.checks, result.manifest, verdict, moved, result.report
+    )
+
+
+def _as_found(met: Meeting) -> ManifestId:
+    """The remote's folder has no signed state of its own: it is recorded under our name."""
+    site, answer = met.site, met.answer
+    assert answer.root is not None
+    return site.make_manifest(
+        answer.root.tree,
+        [met.synced] if met.synced else [],
+        facts=Facts(answer.rows, answer.columns, answer.schema, answer.events),
+        message=f"as found at {met.remote}",
+        registry=answer.registry,
+    )
 
 
 def _differ(local: Listing, wanted: Listing) -> bool:
