@@ -71,7 +71,7 @@ def test_an_older_bundle_takes_nothing_back(packed):
     assert packed.everything() == before
 
 
-def test_what_diverged_is_refused(packed):
+def test_what_both_changed_is_a_conflict(packed):
     there(packed, "bundle", "import", packed.bundle, "-y").ok()
     (packed.far / "meta.md").write_text("theirs\n")
     (packed.folder / "meta.md").write_text("ours\n")
@@ -79,8 +79,7 @@ def test_what_diverged_is_refused(packed):
     other = packed.home / "two.usrb"
     packed.usr("bundle", "create", other, DATASET).ok()
     before = packed.everything()
-    said = there(packed, "bundle", "import", other, "-y")
-    assert said.status == 5, said
+    there(packed, "bundle", "import", other, "-y").failed("merge-conflict", 11)
     assert packed.everything() == before
 
 

@@ -182,22 +182,24 @@ def diverge(lab):
     (lab.far / "meta.md").write_text("theirs")
 
 
-@pytest.mark.parametrize("verb", ["pull", "push"])
-def test_a_refusal_is_audited(synced, verb):
+@pytest.mark.parametrize(
+    ("verb", "code", "status"), [("pull", "merge-conflict", 11), ("push", "diverged", 5)]
+)
+def test_a_refusal_is_audited(synced, verb, code, status):
     diverge(synced)
     before = synced.read(), datasets.read(synced.far)
     out = synced.home / "audit.json"
-    said = synced.usr(verb, DATASET, "lab", "-y", "--audit-json-out", out).failed("diverged", 5)
+    said = synced.usr(verb, DATASET, "lab", "-y", "--audit-json-out", out).failed(code, status)
     assert said.lines[0] == f"{verb.upper()} audit: REFUSED"
-    assert "here:   meta.md" in said.err
+    assert "meta.md" in said.err
     data = synced.audit(out)
     assert data["transfer_state"] == "REFUSED"
     assert data["relation"] == "diverged"
-    assert data["error"]["code"] == "diverged"
-    assert data["error"]["exit"] == 5
+    assert data["error"]["code"] == code
+    assert data["error"]["exit"] == status
     assert (synced.read(), datasets.read(synced.far)) == before
-    said = synced.usr(verb, DATASET, "lab", "-y", "--json").failed("diverged", 5)
-    assert said.error["code"] == "diverged"
+    said = synced.usr(verb, DATASET, "lab", "-y", "--json").failed(code, status)
+    assert said.error["code"] == code
 
 
 def test_a_refusal_before_both_sides_are_known_is_audited(lab):

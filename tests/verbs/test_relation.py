@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support import datasets
-from usrstore.errors import DivergedError, UsrError
+from usrstore.errors import DivergedError, MergeConflictError, UsrError
 from usrstore.objects.ids import ContentHash, Kind, hash_object
 from usrstore.objects.tree import FileEntry
 from usrstore.verbs.relation import Relation, judge, prefix_hash
@@ -162,7 +162,7 @@ SMALL = {
 @pytest.mark.parametrize("there", ["as it was", "edited there", "edited here", "removed"])
 @pytest.mark.parametrize("here", ["as it was", "edited here", "removed"])
 def test_a_sync_never_loses_what_only_one_side_knows(make_pair, here, there):
-    """Push, then pull: what one side changed arrives, what both changed is refused."""
+    """Push, then pull: what one side changed arrives, what both changed is a conflict."""
     pair = make_pair(SMALL)
     pair.push()
     pair.pull()
@@ -179,9 +179,13 @@ def test_a_sync_never_loses_what_only_one_side_knows(make_pair, here, there):
     expected = theirs if changed_there else ours
     if both:
         assert (pair.here.read(), pair.there.read()) == (ours, theirs)
-        with pytest.raises(DivergedError) as caught:
+        with pytest.raises(MergeConflictError) as caught:
             pair.pull()
         assert "meta.md" in caught.value.message
+        with pytest.raises(DivergedError) as caught:
+            pair.push()
+        assert "meta.md" in caught.value.message
+        assert "usr pull" in caught.value.hint
         assert "--force-with-lease" in caught.value.hint
     else:
         assert pair.here.read() == pair.there.read() == expected

@@ -56,7 +56,7 @@ def merge(base: Sequence[str], ours: Sequence[str], theirs: Sequence[str]) -> Me
         elif not here:
             lines += b
         elif not before:  # both only added
-            lines += max(a, b, key=len) if _continues(a, b) else b + a
+            lines += (a if len(a) > len(b) else b) if _continues(a, b) else [*b, *a]
         else:
             line = (here[0].low if here else start) + 1
             conflicts.append(TextConflict(line, "".join(before), "".join(a), "".join(b)))

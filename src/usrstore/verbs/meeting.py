@@ -235,8 +235,8 @@ def note_agreement(met: Meeting, verified: Verified | None) -> None:
     refs = site.root.states.refs()
     tracking = remote_ref(met.remote, site.dataset)
     changes = {tracking: Change(refs.get(tracking), theirs)}
-    if met.head is None:
-        changes[head_ref(site.dataset)] = Change(None, theirs)
+    if met.head is None or met.head in site.ancestry(theirs):  # the folder is what theirs says
+        changes[head_ref(site.dataset)] = Change(met.head, theirs)
     if any(change.expected != change.new for change in changes.values()):
         site.overlay.flush()
         site.root.states.advance(changes, site.who.act("agrees with the remote"))

@@ -130,6 +130,9 @@ class Merging:
             return False
         if known is None:
             known = mergetext.shared(mine, yours)
+            if known[:1] != mine[:1]:  # two texts, not two versions of one
+                self.conflicts.append(file_conflict(clash))
+                return False
         found = mergetext.merge(known, mine, yours)
         for line, before, a, b in found.conflicts:
             self.conflicts.append(Conflict(clash.path, f"line {line}", "", before, a, b))

@@ -81,6 +81,18 @@ def diverged(met: Meeting, verb: str) -> DivergedError:
         f"{met.site.dataset} changed here and at {met.remote} since they last agreed; "
         f"nothing was changed\n  here:   {listed(met.judged.ours)}\n"
         f"  remote: {listed(met.judged.theirs)}",
-        hint=f"look with `usr diff {met.site.dataset} {met.remote}`; to let one side win, "
-        f"{verb} with --force-with-lease: what it replaces is kept first",
+        hint=_advice(met, verb),
     )
+
+
+def _advice(met: Meeting, verb: str) -> str:
+    dataset, remote = met.site.dataset, met.remote
+    winner = f"{verb} with --force-with-lease: what it replaces is kept first"
+    if not met.judged.based:
+        return (
+            "nothing says what both had before; to unite them, `usr fetch "
+            f"{dataset} {remote}`, then `usr merge {remote}/{dataset}`; to let one side win, {winner}"
+        )
+    if verb == "push":
+        return f"usr pull {dataset} {remote}   (it merges both); or let one side win: {winner}"
+    return f"pull all of it to merge both; or let one side win: {winner}"

@@ -86,7 +86,7 @@ def pull(
             note_agreement(met, verified)
         return SyncResult("pull", "NO-OP", met, options.checks, met.head, verdict)
     if met.relation is Relation.DIVERGED and not options.force and not options.dry_run:
-        if not options.whole or met.found is None:
+        if not options.whole or met.found is None or not met.judged.based:
             raise diverged(met, "pull")
         return _merge(met, peer, verified, options, agree, began, emit)
     if options.dry_run:

@@ -33,12 +33,14 @@ class Judged(NamedTuple):
         guard_log: the receiver must see that the remote's log continues ours.
         guessed: there is no common base, and files differ that only the log vouches for:
             what is replaced must be kept first.
+        based: what both had last is known.
         ours, theirs: paths that each side changed, for the error of a divergence.
     """
 
     relation: Relation
     guard_log: bool = False
     guessed: bool = False
+    based: bool = True
     ours: tuple[str, ...] = ()
     theirs: tuple[str, ...] = ()
 
@@ -58,7 +60,7 @@ def judge(
         log_is_prefix: whether the first n bytes of the local event log have this hash.
     """
     if base is None:
-        return _without_base(local, remote, log_is_prefix)
+        return _without_base(local, remote, log_is_prefix)._replace(based=False)
     ours, theirs = [], []
     for path in compare(local, remote).paths():
         before = base.get(path)
