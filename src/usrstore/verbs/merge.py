@@ -110,7 +110,7 @@ def merge(
             f"{theirs.short} is a state of {site.manifest(theirs).dataset}, not of "
             f"{site.dataset}; nothing was changed"
         )
-    ours = _ours(site, found, name)
+    ours = site.snapshot(found, message=f"before merging {name}")
     ancestry = site.ancestry(ours)
     if theirs in ancestry:
         return MergeResult("NO-OP", ours, ours, theirs, Report())
@@ -133,6 +133,7 @@ def merge(
             if dry_run:
                 return MergeResult("DRY-RUN", ours, ours, theirs, report)
             facts = _facts(site, found, inside, merged, theirs)
+            _record(site, ours)
             manifest = _manifest(site, merged, (ours, theirs), facts, name, policy)
             _take(site, found, inside, merging.folder, manifest, ours, moves or {}, checks, emit)
     finally:
@@ -141,15 +142,13 @@ def merge(
     return MergeResult("MERGED", manifest, ours, theirs, report)
 
 
-def _ours(site: Site, found: Capture, name: str) -> ManifestId:
-    """The state of the folder; a light one is recorded first, so that an undo has a name for it."""
+def _record(site: Site, ours: ManifestId) -> None:
+    """Give what the folder holds a name of its own, so that an undo of the merge goes back to it."""
     head = site.head()
-    oid = site.snapshot(found, message=f"before merging {name}")
-    if oid != head:
+    if ours != head:
         site.overlay.flush()
-        change = {head_ref(site.dataset): Change(head, oid)}
+        change = {head_ref(site.dataset): Change(head, ours)}
         site.root.states.advance(change, site.who.act("light snapshot before a merge"))
-    return oid
 
 
 def _bases(site: Site, ours: ManifestId, theirs: ManifestId, base: TreeId | None) -> list[Listing]:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from usrstore.errors import (
     DatasetNotFoundError,
     IncompleteError,
-    MergeConflictError,
     UsrError,
 )
 from usrstore.objects import recipe, tree
@@ -146,25 +145,20 @@ def _merge(
             except UsrError as exc:
                 raise IncompleteError(f"the remote has not kept it, either: {exc.message}") from exc
 
-        try:
-            result = merging.merge(
-                site,
-                theirs,
-                name=met.remote,
-                choices=options.choices,
-                remote=met.remote,
-                base=site.manifest(met.synced).tree if met.synced else None,
-                found=found,
-                moves=moves,
-                policy=options.policy,
-                checks=options.checks,
-                lost=lost,
-                emit=emit,
-            )
-        except MergeConflictError:
-            if moves[tracking].expected != theirs:  # as a fetch does: it is wanted again
-                site.root.states.advance(moves, site.who.act("fetched for a merge"))
-            raise
+        result = merging.merge(
+            site,
+            theirs,
+            name=met.remote,
+            choices=options.choices,
+            remote=met.remote,
+            base=site.manifest(met.synced).tree if met.synced else None,
+            found=found,
+            moves=moves,
+            policy=options.policy,
+            checks=options.checks,
+            lost=lost,
+            emit=emit,
+        )
     if verified:
         believing.remember_pin(site.root, met.remote, site.dataset, verified)
     believing.remember(site.root, met.remote, site.dataset, met.answer.state, met.answer.head)
