@@ -141,8 +141,14 @@ class PackIndex:
 
     def as_they_lie(self) -> list[tuple[Row, ObjectId]]:
         """Every object in the order of the pack's bytes."""
-        rows = map(Row._make, _ROW.iter_unpack(self._bytes[self.count * ID_BYTES :]))
-        return sorted(zip(rows, self.ids(), strict=True))
+        return [(Row._make(row), ObjectId(oid)) for row, oid in self.as_it_lies()]
+
+    def as_it_lies(self) -> list[tuple[tuple[int, int, int, int, int], bytes]]:
+        """The same, a row as plain numbers and an id as plain bytes: for who looks at all."""
+        ends = range(ID_BYTES, (self.count + 1) * ID_BYTES, ID_BYTES)
+        ids = bytes(self._bytes[: self.count * ID_BYTES])
+        rows = _ROW.iter_unpack(self._bytes[self.count * ID_BYTES :])
+        return sorted(zip(rows, [ids[end - ID_BYTES : end] for end in ends], strict=True))
 
     def beginning(self, text: str) -> Iterator[tuple[ObjectId, int]]:
         """Ids whose hexadecimal form begins with `text`, with their kinds, in order."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 from usrstore.errors import IntegrityError, StorageError
@@ -22,7 +24,28 @@ RUN_BYTES = 1 << 20
 THREADS = 2
 
 Read = Callable[[int, int], memoryview]
-Run = list[tuple[ObjectId, Row]]
+Span = tuple[bytes, int, int]
+"""An object's id, and where it begins and ends in its run."""
+
+
+@dataclass(slots=True)
+class Run:
+    """Neighbours in a pack: no value is made for each but what hashing it takes.
+
+    Attributes:
+        offset, end: of the run in the pack.
+        plain: chunks that lie as they are.
+        others: what takes more than a hash to check.
+    """
+
+    offset: int
+    end: int
+    plain: list[Span]
+    others: list[Span]
+
+    def oids(self) -> Iterator[ObjectId]:
+        for oid, _, _ in chain(self.plain, self.others):
+            yield ObjectId(oid)
 
 
 class Fault(NamedTuple):
@@ -82,7 +105,7 @@ class _Work:
             while (run := self._next()) is not None:
                 self._hash(run, read)
                 with self._lock:
-                    self.bytes_unsaid += sum(row.stored for _, row in run)
+                    self.bytes_unsaid += run.end - run.offset
                     if progress is not None:
                         done, self.bytes_unsaid = self.bytes_unsaid, 0
                 if progress is not None:
@@ -92,47 +115,49 @@ class _Work:
             self.stop()
 
     def _hash(self, run: Run, read: Read) -> None:
-        first, last = run[0][1], run[-1][1]
         try:
-            data = read(first.offset, last.offset + last.stored - first.offset)
+            data = read(run.offset, run.end - run.offset)
         except StorageError:
-            for oid, row in run:
-                self._hash_alone(oid, row)
+            for oid in run.oids():
+                self._hash_alone(oid)
             return
-        plain, spans = [], []
-        for oid, row in run:
-            begin = row.offset - first.offset
-            if row.kind == Kind.CHUNK and row.encoding == RAW and row.stored == row.size:
-                plain.append((oid, row))
-                spans.append((oid, begin, begin + row.stored))
-            else:
-                self._check(oid, row, data[begin : begin + row.stored])
-        for number in wrong_chunks(data, spans):
-            oid, row = plain[number]
-            self._check(oid, row, data[spans[number][1] : spans[number][2]])
+        for number in wrong_chunks(data, run.plain):
+            self._check(run.plain[number], data)
+        for span in run.others:
+            self._check(span, data)
 
-    def _check(self, oid: ObjectId, row: Row, stored: memoryview) -> None:
+    def _check(self, span: Span, data: memoryview) -> None:
+        oid = ObjectId(span[0])
+        row = self._row(oid)
         try:
-            checked(oid, row, stored, self._where)
+            checked(oid, row, data[span[1] : span[2]], self._where)
         except IntegrityError as exc:
             self.faults.append(Fault(oid, row, exc.message))
 
-    def _hash_alone(self, oid: ObjectId, row: Row) -> None:
+    def _hash_alone(self, oid: ObjectId) -> None:
+        row = self._row(oid)
         try:
             self._pack.read(oid, row)
         except (IntegrityError, StorageError) as exc:
             self.faults.append(Fault(oid, row, exc.message))
 
+    def _row(self, oid: ObjectId) -> Row:
+        row = self._pack.index.find(oid)
+        assert row is not None  # the run was made from this index
+        return row
+
 
 def runs(pack: Pack) -> Iterator[Run]:
     """The objects of a pack in the order they lie in, as runs that one read can take."""
-    run: Run = []
-    end = 0
-    for row, oid in pack.index.as_they_lie():
-        if row.offset + row.stored > end:
-            if run:
+    run = Run(0, 0, [], [])
+    for (offset, stored, size, kind, encoding), oid in pack.index.as_it_lies():
+        if offset + stored > run.offset + RUN_BYTES or not run.end:
+            if run.end:
                 yield run
-            run, end = [], row.offset + RUN_BYTES
-        run.append((oid, row))
-    if run:
+            run = Run(offset, offset, [], [])
+        begin = offset - run.offset
+        plain = kind == Kind.CHUNK and encoding == RAW and stored == size
+        (run.plain if plain else run.others).append((oid, begin, begin + stored))
+        run.end = offset + stored
+    if run.end:
         yield run
