@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -118,6 +118,27 @@ class ArrowTable:
                 columns = dict(zip(piece.schema.names, piece.columns, strict=True))
                 yield Batch(first, piece.num_rows, columns)
                 first += piece.num_rows
+
+
+def as_arrow(table: Any) -> Any:
+    """Rows in a list, each a mapping, as an Arrow table; whatever is none such, as it is.
+
+    Raises:
+        InvalidInputError: rows that are no mappings, or values that make no columns.
+    """
+    import pyarrow as pa
+
+    if not isinstance(table, list | tuple):
+        return table
+    if wrong := next((row for row in table if not isinstance(row, Mapping)), None):
+        raise InvalidInputError(
+            f"a row is a {type(wrong).__name__}, no mapping; nothing was written"
+        )
+    names = dict.fromkeys(name for row in table for name in row)
+    try:
+        return pa.table({name: [row.get(name) for row in table] for name in names})
+    except (pa.ArrowException, TypeError) as exc:
+        raise InvalidInputError(f"the rows make no table: {exc}; nothing was written") from exc
 
 
 def open_table(path: str) -> Table:

@@ -133,6 +133,41 @@ def _check_names(path: str, names: list[str]) -> None:
         )
 
 
+def given(rows: Any) -> Iterator[tuple[int, Columns]]:
+    """Rows that a program brings, as `read` gives those of a file.
+
+    Args:
+        rows: an Arrow table, or what exports such a stream (a data frame); or rows in a list,
+            each a mapping, or only a sequence.
+
+    Raises:
+        InvalidInputError: they are neither.
+    """
+    if hasattr(rows, "__arrow_c_stream__"):
+        import pyarrow as pa
+
+        first = 1
+        for batch in pa.RecordBatchReader.from_stream(rows):
+            for start in range(0, batch.num_rows, BATCH_ROWS):
+                piece = batch.slice(start, BATCH_ROWS)
+                _check_names("the table", piece.schema.names)
+                columns = zip(piece.schema.names, piece.columns, strict=True)
+                yield first, {name: values.to_pylist() for name, values in columns}
+                first += piece.num_rows
+        return
+    for start in range(0, len(rows), BATCH_ROWS):
+        held = [
+            {"sequence": row} if isinstance(row, str) else row
+            for row in rows[start : start + BATCH_ROWS]
+        ]
+        if wrong := next((row for row in held if not isinstance(row, Mapping)), None):
+            raise InvalidInputError(
+                f"a row is a {type(wrong).__name__}, neither a mapping nor a sequence; "
+                "nothing was changed"
+            )
+        yield start + 1, _transposed(held)
+
+
 _NOTHING = (None,) * len(schema.REQUIRED)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -92,11 +92,23 @@ class View:
     def check(self) -> None:
         """Raises: ChangedWhileReadError if the files are no longer those of this view."""
         if stamps_of(self.folder) != self.stamps:
-            raise ChangedWhileReadError(
-                f"{self.folder} was written by another program while it was read; "
-                "nothing was changed here",
-                hint="run the same command again",
-            )
+            self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise ChangedWhileReadError(
+            f"{self.folder} was written by another program while it was read; "
+            "nothing was changed here",
+            hint="run the same command again",
+        )
+
+    def check_kept(self) -> None:
+        """As `check`, but files that came since do not matter: this view does not show them.
+
+        Raises: ChangedWhileReadError.
+        """
+        now = stamps_of(self.folder)
+        if any(now.get(path) != stamp for path, stamp in self.stamps.items()):
+            self._refuse()
 
     # ── rows ────────────────────────────────────────────────────────────────────────────
     def batches(

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from usrstore.dataset import intake, parquetfile, schema
-from usrstore.dataset.intake import Judge
+from usrstore.dataset.intake import Columns, Judge
+from usrstore.dataset.schema import RowProblems
 from usrstore.errors import IntegrityError, InvalidInputError, NotFoundError
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.objects.sections import PRIMARY_FILE
@@ -63,6 +65,37 @@ def import_rows(
     """
     if not os.path.isfile(path):
         raise NotFoundError(f"there is no file {path}; nothing was changed")
+    return append_rows(
+        site,
+        lambda problems: intake.read(path, form, problems),
+        name=path,
+        bio_type=bio_type,
+        alphabet=alphabet,
+        skip=skip,
+        emit=emit,
+    )
+
+
+def append_rows(
+    site: Site,
+    read: Callable[[RowProblems], Iterator[tuple[int, Columns]]],
+    *,
+    name: str,
+    bio_type: str = "dna",
+    alphabet: str = "dna_4",
+    skip: bool = False,
+    emit: Emit = silent,
+) -> ImportResult:
+    """Append rows, wherever they come from; `import_rows` brings those of a file.
+
+    Args:
+        site, bio_type, alphabet, skip, emit: as `import_rows` takes them.
+        read: gives the rows as `intake.read` does, once, while the dataset is locked.
+        name: what errors, the event and the notes call their source.
+
+    Raises:
+        InvalidInputError: all that is wrong with the rows; nothing was changed.
+    """
     check_alphabet(bio_type, alphabet)
     with mutating(site) as act:
         target = act.replace(PRIMARY_FILE)
@@ -71,18 +104,18 @@ def import_rows(
         check_base(source, base)
         judge = Judge(
             base.schema,
-            {"bio_type": bio_type, "alphabet": alphabet, "source": os.path.basename(path)},
+            {"bio_type": bio_type, "alphabet": alphabet, "source": os.path.basename(name)},
             dt.datetime.fromtimestamp(site.who.now_us() / 1e6, dt.UTC),
             known_ids(source),
             skip=skip,
         )
         with parquetfile.appending(source, target, restamped(base, act)) as writer:
-            for first, columns in intake.read(path, form, judge.problems):
+            for first, columns in read(judge.problems):
                 rows = judge.judge(first, columns)
                 if not judge.problems.count:
                     writer.write(rows)
-                emit(Event("scan", judge.read, None, path))
-            judge.problems.check(path, hint=_hint(judge))
+                emit(Event("scan", judge.read, None, name))
+            judge.problems.check(name, hint=_hint(judge))
         written = writer.rows
         if not written:
             act.forget()
@@ -93,14 +126,14 @@ def import_rows(
             "import_rows",
             args={
                 "n": judge.read,
-                "source_param": path,
+                "source_param": name,
                 "on_conflict": "skip" if skip else "error",
             },
             metrics={"rows_written": written, "rows_skipped": judge.skipped},
             artifacts={"snapshot": snapshot},
             table=PRIMARY_FILE,
         )
-        act.note(f"imported {written} rows from {os.path.basename(path)}")
+        act.note(f"imported {written} rows from {os.path.basename(name)}")
     return ImportResult(
         judge.read, written, judge.skipped, base.rows + written, tuple(judge.ignored), snapshot
     )

@@ -42,8 +42,10 @@ def read(root: Root, dataset: DatasetId, act: Callable[[View], T]) -> T:
         try:
             view = query.open_view(folder)
             result = act(view)
-            view.check()
+            # In this order: an act that began before the view was opened, and so may have shown
+            # half of itself, either goes on or has changed files since.
             check_settled(root, dataset)
+            view.check()
         except ChangedWhileReadError:
             if attempt == _ATTEMPTS - 1:
                 raise

@@ -32,6 +32,7 @@ class Site:
     Attributes:
         overlay: metadata objects that are new; `overlay.get` reads old and new alike.
         lock_timeout_s: how long to wait for other programs.
+        held: whether whoever made this holds the dataset's lock already (`mutating.holding`).
     """
 
     root: Root
@@ -39,6 +40,7 @@ class Site:
     who: Who
     overlay: Overlay
     lock_timeout_s: float = 30.0
+    held: bool = False
 
     @classmethod
     def open(
