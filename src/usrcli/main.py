@@ -201,7 +201,18 @@ def main(argv: list[str] | None = None) -> None:
     # Our values hold no cycles worth chasing while a command starts; looking for them every
     # 700 allocations is a tenth of a `usr status`.
     gc.set_threshold(100_000, 20, 20)
+    # Arrow imports numpy and pandas where they are installed, the one at once, the other to see
+    # whether a list is one of its arrays. That is two thirds of a `usr head`, and needless here.
+    sys.meta_path.insert(0, _Without())
     sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+class _Without:
+    """Says of packages that we do without that they are not installed."""
+
+    def find_spec(self, fullname: str, _path: object, _target: object = None, /) -> None:
+        if fullname in ("numpy", "pandas"):
+            raise ModuleNotFoundError(f"usr does without {fullname}", name=fullname)
 
 
 def run(argv: list[str]) -> int:
