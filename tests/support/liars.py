@@ -50,6 +50,9 @@ class Moving(Proxy):
     def publish(self, pieces):
         return self.peer.publish(self._alter(list(pieces)))
 
+    def hold(self, pieces):
+        return self.peer.hold(self._alter(list(pieces)))
+
 
 # ── pieces: each alters the last one, after the rest has arrived ────────────────────────────
 def dropped(pieces):

@@ -15,7 +15,15 @@ from usrstore.objects.ids import ObjectId, TreeId
 from usrstore.odb import durable
 from usrstore.worktree import journal as journals
 from usrstore.worktree.journal import Journal
-from usrstore.worktree.promote import check_writable, clear, leftovers, plan_ops, promote, resume
+from usrstore.worktree.promote import (
+    Part,
+    check_writable,
+    clear,
+    leftovers,
+    plan_ops,
+    promote,
+    resume,
+)
 from usrstore.worktree.scan import scan
 
 OLD = {
@@ -56,21 +64,13 @@ class Ground:
         self.committed += 1
 
     def promote(self, *, check=lambda: None, commit=None):
-        promote(
-            self.folder,
-            self.store,
-            self.path,
-            self.journal,
-            check=check,
-            commit=commit or self.commit,
-        )
+        part = Part(self.folder, self.path, self.journal, check=check)
+        promote(self.store, [part], commit=commit or self.commit)
 
     def resume(self):
         journal = journals.find(self.path)
         if journal is not None:
-            resume(
-                self.folder, self.store, self.path, journal, check=lambda: None, commit=self.commit
-            )
+            resume(self.store, [Part(self.folder, self.path, journal)], commit=self.commit)
 
     def read(self):
         return datasets.read(self.folder) if os.path.isdir(self.folder) else None

@@ -23,7 +23,7 @@ class ProgressLine:
         self._last = 0.0
         self._shown = False
         self._began = time.monotonic()
-        self._phase = ""
+        self._phase: tuple[str, str] = ("", "")
 
     def __call__(self, event: Event) -> None:
         if event.phase == "note":
@@ -31,12 +31,13 @@ class ProgressLine:
             click.echo(f"note: {event.text}", err=True)
             return
         now = time.monotonic()
-        if event.phase != self._phase:
-            self._phase, self._began = event.phase, now
+        if (event.phase, event.dataset) != self._phase:
+            self._phase, self._began = (event.phase, event.dataset), now
         elif now - self._last < _EVERY_S:
             return
         self._last = now
-        text = f"{_WORDS[event.phase]:<10} {human_bytes(event.done) if event.done else event.text}"
+        which = f"[{event.number}/{event.of} {event.dataset}] " if event.of else ""
+        text = f"{which}{_WORDS[event.phase]:<10} {human_bytes(event.done) if event.done else event.text}"
         if event.total:
             share = min(1.0, event.done / event.total)
             rate = event.done / max(now - self._began, 1e-3)
@@ -59,6 +60,8 @@ class JsonLines:
 
     def __call__(self, event: Event) -> None:
         body = {"phase": event.phase, "done": event.done, "total": event.total, "text": event.text}
+        if event.of:
+            body |= {"dataset": event.dataset, "number": event.number, "of": event.of}
         click.echo(json.dumps({"usr_progress": body}), err=True)
 
     def done(self) -> None:

@@ -15,12 +15,16 @@ class Event(NamedTuple):
         phase: what it is doing; `note` carries a warning for the person.
         done, total: bytes; total None while it is not known.
         text: the file or remote concerned, or the warning.
+        dataset, number, of: which of how many datasets it concerns; `of` is 0 where there is one.
     """
 
     phase: Phase
     done: int = 0
     total: int | None = None
     text: str = ""
+    dataset: str = ""
+    number: int = 0
+    of: int = 0
 
 
 Emit = Callable[[Event], None]

@@ -157,10 +157,19 @@ class WirePeer:
 
     def publish(self, pieces: Iterable[Piece]) -> Outcome:
         self.wire.send({"op": "publish"})
-        self._upload(
-            (Kind.CHUNK, piece.oid, piece.encoding, piece.size, piece.stored) for piece in pieces
-        )
+        self._upload(_records(pieces))
+        return self._published()
 
+    def hold(self, pieces: Iterable[Piece]) -> None:
+        self.wire.send({"op": "hold"})
+        self._upload(_records(pieces))
+        self._checked(lambda: self._answer("held").done())
+
+    def promote(self) -> Outcome:
+        self.wire.send({"op": "promote"})
+        return self._published()
+
+    def _published(self) -> Outcome:
         def read() -> Outcome:
             fields = self._answer("published")
             state = Seen(fields.integer("number"), StateId(ObjectId(fields.data("state", most=32))))
@@ -182,3 +191,8 @@ class WirePeer:
 
     def close(self) -> None:
         self._close()
+
+
+def _records(pieces: Iterable[Piece]) -> Iterator[Record]:
+    for piece in pieces:
+        yield Kind.CHUNK, piece.oid, piece.encoding, piece.size, piece.stored

@@ -1,7 +1,8 @@
 """What a peer can be asked. The same promise is kept in-process and behind `usr serve`.
 
 A pull asks compare → want → send; a push asks compare → offer → plan → publish: at most four
-questions, however large the dataset. A peer believes nothing it is told, and changes nothing
+questions, however large the dataset. Several datasets are pushed with `hold` in place of
+`publish`, and one `promote` at the end. A peer believes nothing it is told, and changes nothing
 that a reader can see before the end of `publish`.
 """
 
@@ -238,6 +239,14 @@ class Peer(Protocol):
 
     def publish(self, pieces: Iterable[Piece]) -> Outcome:
         """Take the planned chunks, verify everything, promote, advance: all or nothing."""
+        ...
+
+    def hold(self, pieces: Iterable[Piece]) -> None:
+        """Take the planned chunks and verify everything; promote it later, with others."""
+        ...
+
+    def promote(self) -> Outcome:
+        """Promote what is held, every dataset of it, and advance once: all or nothing."""
         ...
 
     def traffic(self) -> tuple[int, int, int]:

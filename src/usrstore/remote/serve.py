@@ -16,7 +16,7 @@ from usrstore.objects.codec import Fields
 from usrstore.objects.ids import ChunkId, Kind
 from usrstore.remote import messages
 from usrstore.remote.patience import BUSY_S, Patience
-from usrstore.remote.peer import Peer, Piece
+from usrstore.remote.peer import Outcome, Peer, Piece
 from usrstore.remote.wire import MAGIC, MAX_MESSAGE_BYTES, PROTOCOL, Channel, Wire
 
 
@@ -106,6 +106,8 @@ class _Session:
             "offer": self._offer,
             "plan": self._plan,
             "publish": self._publish,
+            "hold": self._hold,
+            "promote": self._promote,
         }
 
     def answer(self, message: dict[str, Any]) -> None:
@@ -186,7 +188,18 @@ class _Session:
 
     def _publish(self, fields: Fields) -> None:
         fields.done()
-        outcome = self._peer.publish(self._pieces())
+        self._published(self._peer.publish(self._pieces()))
+
+    def _hold(self, fields: Fields) -> None:
+        fields.done()
+        self._peer.hold(self._pieces())
+        self._wire.send({"op": "held"})
+
+    def _promote(self, fields: Fields) -> None:
+        fields.done()
+        self._published(self._peer.promote())
+
+    def _published(self, outcome: Outcome) -> None:
         self._wire.send(
             {"op": "published", "number": outcome.state.number, "state": outcome.state.oid}
         )

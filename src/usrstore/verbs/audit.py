@@ -9,7 +9,7 @@ from usrstore.objects.ids import Kind, ManifestId
 from usrstore.objects.manifest import Signed
 from usrstore.objects.sections import EVENTS_FILE, META_FILE, Section, section_of
 from usrstore.objects.tree import Listing
-from usrstore.remote.peer import Checks
+from usrstore.remote.peer import Checks, Peer
 from usrstore.trust.policy import Verdict, judge
 from usrstore.verbs import believing
 from usrstore.verbs.meeting import Meeting
@@ -29,6 +29,16 @@ class Moved:
     payload: int = 0
     resumed: int = 0
     seconds: float = 0.0
+
+    @classmethod
+    def since(
+        cls, before: tuple[int, int, int], peer: Peer, *, payload: int, resumed: int, seconds: float
+    ) -> Moved:
+        """What a peer counted since `before`: one connection may serve several datasets."""
+        sent, received, asked = (
+            now - then for now, then in zip(peer.traffic(), before, strict=True)
+        )
+        return cls(sent, received, asked, payload, resumed, seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from usrstore.objects.ids import (
     TreeId,
 )
 from usrstore.objects.manifest import Manifest
-from usrstore.objects.names import DatasetId, head_ref, heads_of
+from usrstore.objects.names import DatasetId, RefName, dataset_of, head_ref, heads_of
 from usrstore.objects.tree import FileEntry, FolderEntry, Listing, Tree
 from usrstore.odb import exclusive, guard, reach
 from usrstore.odb.backend.backend import Backend
@@ -93,6 +93,8 @@ class Bare:
         self._listing: Listing = {}
         self._contents: dict[ContentHash, FileEntry] = {}
         self._depositing: Depositing | None = None
+        self._changes: dict[RefName, Change] = {}
+        self._reason = ""
 
     def probe(self) -> Probe:
         """Look at the place: creating twice is tried out, and every trace is removed.
@@ -126,6 +128,7 @@ class Bare:
         oid = newest.refs.get(head_ref(self._dataset)) if newest else None
         self._head = None if oid is None else ManifestId(oid)
         self._listing, self._contents = {}, {}
+        self._overlay = Overlay(self._database)  # what is held is in packs already
         manifest = root = None
         if self._head is not None:
             manifest = reach.manifest(self._get, self._head)
@@ -235,7 +238,7 @@ class Bare:
             raise GraftError(f"a push of {proposal.dataset} after a question about {self._dataset}")
         there = reach.manifest(self._get, self._head).tree if self._head else None
         if self._head != proposal.expected_head or there != proposal.expected_root:
-            raise self._moved()
+            raise self._moved(self._asked())
         exclusive.probe_create(self.backend, self._where)
         self._depositing = Depositing(
             self._overlay,
@@ -247,21 +250,32 @@ class Bare:
         return self._depositing.plan(self._listing)
 
     def publish(self, pieces: Iterable[Piece]) -> Outcome:
+        self.hold(pieces)
+        return self.promote()
+
+    def hold(self, pieces: Iterable[Piece]) -> None:
         if self._depositing is None:
             raise ProtocolError("a push without a plan")
         self._depositing.take(pieces)
         proposal = self._depositing.proposal
-        change = Change(self._head, proposal.manifest)
-        reason = " ".join(("push", *proposal.checks.policy))
+        self._changes[head_ref(self._asked())] = Change(self._head, proposal.manifest)
+        self._reason = " ".join(("push", *proposal.checks.policy))
+        self._depositing = None
+
+    def promote(self) -> Outcome:
+        changes, self._changes = self._changes, {}
+        if not changes:
+            raise ProtocolError("nothing is held that could be promoted")
         try:
-            state = self._states.advance({head_ref(self._asked()): change}, self._who.act(reason))
+            state = self._states.advance(changes, self._who.act(self._reason))
         except RefConflictError as exc:
-            raise self._moved() from exc
+            raise self._moved(*map(dataset_of, changes)) from exc
         return Outcome(Seen(state.number, state.oid))
 
-    def _moved(self) -> ConflictError:
+    def _moved(self, *datasets: DatasetId) -> ConflictError:
+        names = " or ".join(datasets)
         return RefConflictError(
-            f"{self._dataset} moved at {self._where} since it was compared; nothing was changed",
+            f"{names} moved at {self._where} since it was compared; nothing was changed",
             hint="pull first, then push again",
         )
 

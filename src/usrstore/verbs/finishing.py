@@ -6,11 +6,13 @@ lines in the event log.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from usrstore.dataset import events, registry
 from usrstore.errors import IncompleteError, UsrError
 from usrstore.objects.ids import Kind, ManifestId, ObjectId
 from usrstore.objects.manifest import Manifest
-from usrstore.objects.names import DatasetId, RefName, head_ref
+from usrstore.objects.names import DatasetId, RefName
 from usrstore.odb import reach
 from usrstore.odb.reach import Get
 from usrstore.odb.states import Act, Change
@@ -20,30 +22,33 @@ from usrstore.worktree.journal import Journal
 _PATIENCE_S = 30.0  # nobody keeps the registry longer than it takes to write it
 
 
-def check_registry(root: Root, manifest: Manifest, get: Get) -> bytes | None:
+def check_registry(root: Root, arriving: Iterable[tuple[Manifest, Get]]) -> bytes | None:
     """The registry that this root will have; None if nothing needs to be written.
 
+    Args:
+        root: where.
+        arriving: the states that come to it together, and what reads the registry of each.
+
     Raises:
-        RegistryError: the root and the manifest give one namespace two meanings.
-        IncompleteError: the manifest's registry is not here.
+        RegistryError: the root and the manifests give one namespace two meanings.
+        IncompleteError: a manifest's registry is not here.
     """
-    if manifest.registry is None:
-        return None
-    try:
-        theirs = get(Kind.CHUNK, manifest.registry.content)
-    except UsrError as exc:
-        raise IncompleteError(f"the registry of {manifest.dataset} did not arrive") from exc
-    ours = root.registry()
-    if ours is None:
-        registry.parse(theirs, f"the registry of {manifest.dataset}")
-        return theirs
-    merged = registry.merge(
-        ours,
-        theirs,
-        ours_name=root.registry_path,
-        theirs_name=f"the registry that came with {manifest.dataset}",
-    )
-    return merged if merged != ours else None
+    before = root.registry()
+    merged, name = before, root.registry_path
+    for manifest, get in arriving:
+        if manifest.registry is None:
+            continue
+        try:
+            theirs = get(Kind.CHUNK, manifest.registry.content)
+        except UsrError as exc:
+            raise IncompleteError(f"the registry of {manifest.dataset} did not arrive") from exc
+        theirs_name = f"the registry that came with {manifest.dataset}"
+        if merged is None:
+            registry.parse(theirs, theirs_name)
+            merged, name = theirs, theirs_name
+        else:
+            merged = registry.merge(merged, theirs, ours_name=name, theirs_name=theirs_name)
+    return merged if merged != before else None
 
 
 def commit(root: Root, who: Who, journal: Journal) -> None:
@@ -51,29 +56,25 @@ def commit(root: Root, who: Who, journal: Journal) -> None:
     if not journal.refs:
         return
     changes = {RefName(c.name): Change(c.expected, c.new) for c in journal.refs}
-    head = changes.get(head_ref(_dataset(journal)))
     with root.changing_registry(timeout_s=_PATIENCE_S):
-        _commit(root, who, journal, changes, head)
+        _commit(root, who, journal, changes)
 
 
-def _commit(
-    root: Root,
-    who: Who,
-    journal: Journal,
-    changes: dict[RefName, Change],
-    head: Change | None,
-) -> None:
-    before, merged = root.registry(), None
-    if head is not None and head.new is not None:
-        manifest = reach.manifest(root.database.get, ManifestId(head.new))
-        merged = check_registry(root, manifest, root.database.get)
-        if merged is not None:
-            root.write_registry(merged)
+def _commit(root: Root, who: Who, journal: Journal, changes: dict[RefName, Change]) -> None:
+    get, before = root.database.get, root.registry()
+    heads = [
+        reach.manifest(get, ManifestId(change.new))
+        for name, change in changes.items()
+        if name.startswith("heads/") and change.new is not None
+    ]
+    merged = check_registry(root, ((manifest, get) for manifest in heads))
+    if merged is not None:
+        root.write_registry(merged)
     refs = root.states.refs()
     left = {
         name: change
         for name, change in changes.items()
-        if not _has_moved(root.database.get, name, refs.get(name), change)
+        if not _has_moved(get, name, refs.get(name), change)
     }
     act = Act(journal.actor, journal.command, who.now_us(), journal.reason)
     try:
@@ -82,6 +83,18 @@ def _commit(
         if merged is not None:
             root.write_registry(before)
         raise
+
+
+def is_committed(root: Root, journal: Journal) -> bool:
+    """Whether the refs of a group moved before it was interrupted: they move together."""
+    refs = root.states.refs()
+    return any(
+        _has_moved(
+            root.database.get, RefName(c.name), refs.get(RefName(c.name)), Change(c.expected, c.new)
+        )
+        for c in journal.refs
+        if c.expected != c.new
+    )
 
 
 def append(root: Root, journal: Journal) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -44,6 +43,7 @@ from usrstore.verbs.receiving import Receiving
 from usrstore.verbs.recover import recover
 from usrstore.verbs.sending import Sending
 from usrstore.verbs.site import Site
+from usrstore.verbs.together import Together
 from usrstore.worktree.capture import Capture
 from usrstore.worktree.promote import check_writable
 from usrstore.worktree.stage import Stage
@@ -61,7 +61,7 @@ class _Accepted(NamedTuple):
 
 
 class Host:
-    """Answers for one root; remembers one dataset between questions.
+    """Answers for one root; remembers one dataset between questions, and what it holds.
 
     Args:
         root: where the datasets are.
@@ -71,7 +71,8 @@ class Host:
         confined: datasets that a link leads to elsewhere than below the root are not served.
         sealed: of packs, only what belongs to the files that were asked for is sent: not all
             of the root may be read.
-        max_metadata: what the files and chunks of one push may cost in memory.
+        max_metadata: what the files and chunks of one push may cost in memory, with all that is
+            held for the same promotion.
     """
 
     def __init__(
@@ -100,7 +101,9 @@ class Host:
         self._receiving: Receiving | None = None
         self._accepted: _Accepted | None = None
         self._vets = False
-        self._held = contextlib.ExitStack()
+        self._together = Together(root, who)
+        self._reason: str | None = None
+        self._held_files = self._held_chunks = 0
 
     def probe(self) -> Probe:
         return probe(self._root, self._who, may_write=not self._read_only)
@@ -256,7 +259,8 @@ class Host:
             raise ReadOnlyError(f"{self._root.path} may only be read; nothing was changed")
         self._root.create_store()
         check_writable(site.folder)
-        self._held.enter_context(site.transfer_lock())
+        self._end_receiving()
+        self._together.hold(site.transfer_lock())
         head = site.head()
         if head != proposal.expected_head:
             raise RefConflictError(
@@ -283,7 +287,7 @@ class Host:
             self._found,
             proposal.checks,
             "post-push",
-            most_chunks=self._max_metadata // NAME_BYTES,
+            most_chunks=max(0, self._max_metadata // NAME_BYTES - self._held_chunks),
         )
         wanted = self._receiving.plan(self._emit)
         assert self._receiving.stage is not None
@@ -294,22 +298,39 @@ class Host:
         oid = verified.manifest.tree
         if site.overlay.has(oid):
             files = tree.Tree.decode(site.overlay.get(Kind.TREE, oid)).files
-            if files > self._max_metadata // _FILE_BYTES:
+            if files + self._held_files > self._max_metadata // _FILE_BYTES:
                 raise too_much(f"the new state of {site.dataset} has {files} files, more")
 
     def publish(self, pieces: Iterable[Piece]) -> Outcome:
+        self.hold(pieces)
+        return self.promote()
+
+    def hold(self, pieces: Iterable[Piece]) -> None:
         site = self._asked()
         if self._receiving is None or self._accepted is None:
             raise ProtocolError("a push without a plan")
         proposal, verified, head = self._accepted
         self._receiving.take(pieces, self._emit)
-        self._receiving.promote(
-            {head_ref(site.dataset): Change(head, proposal.manifest)},
-            reason=" ".join(("push", *proposal.checks.policy)),
+        settled = self._receiving.settle(
             guard=self._guard(site, proposal) if proposal.checks.registry else None,
             emit=self._emit,
         )
-        believing.remember_pin(self._root, "push", site.dataset, verified)
+        self._together.add(settled, {head_ref(site.dataset): Change(head, proposal.manifest)})
+        self._together.then(
+            lambda: believing.remember_pin(self._root, "push", site.dataset, verified)
+        )
+        self._reason = " ".join(("push", *proposal.checks.policy))
+        self._held_files += len(settled.listing)
+        self._held_chunks += sum(len(target.chunks) for target in settled.stage.targets)
+        self._receiving = self._accepted = None
+
+    def promote(self) -> Outcome:
+        if self._reason is None:
+            raise ProtocolError("nothing is held that could be promoted")
+        self._together.promote(self._reason, emit=self._emit)
+        self._together.close()
+        self._together, self._reason = Together(self._root, self._who), None
+        self._held_files = self._held_chunks = 0
         newest = self._root.states.newest()
         assert newest is not None
         return Outcome(Seen(newest.number, newest.oid))
@@ -325,9 +346,13 @@ class Host:
     def close(self) -> None:
         if self._sending is not None:
             self._sending.close()
+        self._end_receiving()
+        self._together.close()
+
+    def _end_receiving(self) -> None:
         if self._receiving is not None:
             self._receiving.close()
-        self._held.close()
+        self._receiving = self._accepted = None
 
 
 def _check_below(root: Root, folder: str) -> None:

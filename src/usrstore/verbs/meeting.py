@@ -20,6 +20,7 @@ from usrstore.verbs import believing
 from usrstore.verbs.recover import recover
 from usrstore.verbs.relation import Judged, Relation, find_base, judge, local_log_is_prefix
 from usrstore.verbs.site import Site
+from usrstore.verbs.together import Together, ending
 from usrstore.worktree.capture import Capture
 
 _KNOWN = 1024
@@ -222,7 +223,9 @@ def their_manifest(met: Meeting, verified: Verified | None) -> ManifestId | None
     return verified.oid if whole and verified.manifest.tree == met.answer.root.tree else None
 
 
-def note_agreement(met: Meeting, verified: Verified | None) -> None:
+def note_agreement(
+    met: Meeting, verified: Verified | None, together: Together | None = None
+) -> None:
     """Both sides are equal: remember where the remote is; a new head only if we had none."""
     site = met.site
     if met.relation is not Relation.SAME or met.answer.root is None or not site.root.has_store:
@@ -237,9 +240,16 @@ def note_agreement(met: Meeting, verified: Verified | None) -> None:
     changes = {tracking: Change(refs.get(tracking), theirs)}
     if met.head is None or met.head in site.ancestry(theirs):  # the folder is what theirs says
         changes[head_ref(site.dataset)] = Change(met.head, theirs)
-    if any(change.expected != change.new for change in changes.values()):
-        site.overlay.flush()
-        site.root.states.advance(changes, site.who.act("agrees with the remote"))
+    with ending(together, site.root, site.who, "agrees with the remote") as joint:
+        if any(change.expected != change.new for change in changes.values()):
+            site.overlay.flush()
+            joint.move(changes)
+        joint.then(lambda: remember_theirs(met, verified))
+
+
+def remember_theirs(met: Meeting, verified: Verified | None) -> None:
+    """Whose word was taken for the remote's state, and how far the remote has come."""
+    site, answer = met.site, met.answer
     if verified is not None:
         believing.remember_pin(site.root, met.remote, site.dataset, verified)
-    believing.remember(site.root, met.remote, site.dataset, met.answer.state, met.answer.head)
+    believing.remember(site.root, met.remote, site.dataset, answer.state, answer.head)

@@ -35,6 +35,7 @@ from usrstore.verbs.receiving import Receiving
 from usrstore.verbs.recover import recover
 from usrstore.verbs.sending import Sending
 from usrstore.verbs.site import Site
+from usrstore.verbs.together import Together, ending
 from usrstore.worktree import capture as capturing
 from usrstore.worktree.capture import Capture
 from usrstore.worktree.statcache import Facts, StatCache
@@ -76,6 +77,7 @@ def merge(
     checks: Checks | None = None,
     lost: Callable[[list[ChunkId]], None] = nothing_more,
     dry_run: bool = False,
+    together: Together | None = None,
     emit: Emit = silent,
 ) -> MergeResult:
     """Merge a state into the folder, all of it or nothing.
@@ -93,6 +95,7 @@ def merge(
         checks: what to verify beyond what always is.
         lost: asked for bytes of a base that are nowhere here.
         dry_run: say what would happen, and what would conflict.
+        together: what it ends with; by itself without.
         emit: progress.
 
     Raises:
@@ -135,10 +138,14 @@ def merge(
             facts = _facts(site, found, inside, merged, theirs)
             _record(site, ours)
             manifest = _manifest(site, merged, (ours, theirs), facts, name, policy)
-            _take(site, found, inside, merging.folder, manifest, ours, moves or {}, checks, emit)
+            reason = f"merge {manifest.short}"
+            with ending(together, site.root, site.who, reason, emit=emit) as joint:
+                joint.reason = reason
+                refs = {head_ref(site.dataset): Change(ours, manifest), **(moves or {})}
+                _take(site, found, inside, merging.folder, manifest, refs, checks, joint, emit)
+                joint.then(lambda: mergestate.forget(site.root, site.dataset))
     finally:
         durable.remove_tree(scratch)
-    mergestate.forget(site.root, site.dataset)
     return MergeResult("MERGED", manifest, ours, theirs, report)
 
 
@@ -254,15 +261,15 @@ def _take(
     inside: Capture,
     folder: str,
     manifest: ManifestId,
-    ours: ManifestId,
     moves: Mapping[RefName, Change],
     checks: Checks | None,
+    together: Together,
     emit: Emit,
 ) -> None:
-    """Stage the merged state from the folder, the packs and the merged files, and promote it."""
+    """Stage the merged state from the folder, the packs and the merged files."""
     refs = site.root.states.refs()
     aside = folder_ref(site.dataset)
-    changes = {**moves, head_ref(site.dataset): Change(ours, manifest)}
+    changes = dict(moves)
     if aside in refs:
         changes[aside] = Change(refs[aside], None)
     receiving = Receiving(site, site.manifest(manifest), found, checks or Checks(), "post-merge")
@@ -272,7 +279,7 @@ def _take(
             pass
         wanted = receiving.plan(emit)
         receiving.take(made.pieces(wanted), emit)
-        receiving.promote(changes, reason=f"merge {manifest.short}", emit=emit)
+        together.add(receiving.settle(emit=emit), changes)
     finally:
         made.close()
         receiving.close()

@@ -274,15 +274,14 @@ class Mutation:
         )  # fmt: skip
         path = root.journal_path(site.dataset)
         durable.make_folder(os.path.dirname(path))
-        promote.promote(
+        part = promote.Part(
             site.folder,
-            root.store,
             path,
             journal,
             append=lambda: finishing.append(root, journal),
             take_back=lambda: finishing.take_back(root, journal),
-            along=self._along(),
         )
+        promote.promote(root.store, [part], along=self._along())
 
     def _event_lines(self) -> Lines | None:
         """The lines, and how long the log is; it may be replaced itself by this act."""

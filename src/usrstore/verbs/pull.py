@@ -29,12 +29,13 @@ from usrstore.trust.policy import Verified
 from usrstore.verbs import believing, commit, storing, vetting
 from usrstore.verbs import merge as merging
 from usrstore.verbs.audit import Moved, SyncResult
-from usrstore.verbs.meeting import Meeting, meet, note_agreement, their_manifest
+from usrstore.verbs.meeting import Meeting, meet, note_agreement, remember_theirs, their_manifest
 from usrstore.verbs.options import Agree, OnMeeting, Options, diverged
 from usrstore.verbs.problems import inventory_check
 from usrstore.verbs.receiving import Receiving
 from usrstore.verbs.relation import Relation, prefix_hash
 from usrstore.verbs.site import Site
+from usrstore.verbs.together import Together, ending
 from usrstore.worktree.source import FolderSource
 from usrstore.worktree.stage import Stage
 from usrstore.worktree.statcache import Facts
@@ -48,16 +49,19 @@ def pull(
     *,
     agree: Agree = lambda _met: True,
     on_meeting: OnMeeting = lambda _met: None,
+    together: Together | None = None,
     emit: Emit = silent,
 ) -> SyncResult | None:
     """Make the local dataset what the remote's is; None if `agree` said no.
+
+    With `together`, all is made ready, and happens when that does.
 
     Raises:
         DivergedError: both sides changed.
         VerificationError: what arrived is not what the remote's manifest says.
         TrustError, ConflictError, RemoteError, StorageError: nothing was changed.
     """
-    began = time.monotonic()
+    began, before = time.monotonic(), peer.traffic()
     with inventory_check("post-pull"):
         met = meet(
             site,
@@ -82,27 +86,28 @@ def pull(
         wanted = met.local
     if not _differ(met.local, wanted):
         if not options.dry_run:
-            note_agreement(met, verified)
+            note_agreement(met, verified, together)
         return SyncResult("pull", "NO-OP", met, options.checks, met.head, verdict)
     if met.relation is Relation.DIVERGED and not options.force and not options.dry_run:
         if not options.whole or met.found is None or not met.judged.based:
             raise diverged(met, "pull")
-        return _merge(met, peer, verified, options, agree, began, emit)
+        return _merge(met, peer, verified, options, agree, together, began, before, emit)
     if options.dry_run:
         _fetch_recipes(met, peer, wanted)  # the remote vets what it would send
         return SyncResult("pull", "DRY-RUN", met, options.checks, None, verdict)
     if not agree(met):
         return None
     site.root.create_store()
-    with site.transfer_lock():
+    reason = " ".join(("pull", *options.policy))
+    with ending(together, site.root, site.who, reason, emit=emit) as joint:
+        joint.hold(site.transfer_lock())
         if met.found and (met.relation is Relation.DIVERGED or met.judged.guessed):
             own = Site.open(site.root, site.dataset, site.who)  # I5: nothing foreign in it
             commit.commit(own, message="kept before a pull replaced it", emit=emit)
-        manifest, taken, resumed = _receive(met, peer, wanted, verified, options, emit)
-    if verified:
-        believing.remember_pin(site.root, remote, site.dataset, verified)
-    believing.remember(site.root, remote, site.dataset, met.answer.state, met.answer.head)
-    moved = Moved(*peer.traffic(), payload=taken, resumed=resumed, seconds=time.monotonic() - began)
+        manifest, taken, resumed = _receive(met, peer, wanted, verified, options, joint, emit)
+        joint.then(lambda: remember_theirs(met, verified))
+    seconds = time.monotonic() - began
+    moved = Moved.since(before, peer, payload=taken, resumed=resumed, seconds=seconds)
     return SyncResult("pull", "TRANSFERRED", met, options.checks, manifest, verdict, moved)
 
 
@@ -112,7 +117,9 @@ def _merge(
     verified: Verified | None,
     options: Options,
     agree: Agree,
+    together: Together | None,
     began: float,
+    before: tuple[int, int, int],
     emit: Emit,
 ) -> SyncResult | None:
     """Both sides went on: bring theirs into the store, and merge it with the folder."""
@@ -121,7 +128,11 @@ def _merge(
     site, found = met.site, met.found
     assert found is not None
     site.root.create_store()
-    with site.transfer_lock(), FolderSource(site.folder) as here:
+    with (
+        ending(together, site.root, site.who, "merge", emit=emit) as joint,
+        FolderSource(site.folder) as here,
+    ):
+        joint.hold(site.transfer_lock())
         for path, entry in met.local.items():
             if entry.size:
                 here.add(path, reach.chunks(site.overlay.get, entry))
@@ -157,12 +168,12 @@ def _merge(
             policy=options.policy,
             checks=options.checks,
             lost=lost,
+            together=joint,
             emit=emit,
         )
-    if verified:
-        believing.remember_pin(site.root, met.remote, site.dataset, verified)
-    believing.remember(site.root, met.remote, site.dataset, met.answer.state, met.answer.head)
-    moved = Moved(*peer.traffic(), payload=payload, seconds=time.monotonic() - began)
+        joint.then(lambda: remember_theirs(met, verified))
+    seconds = time.monotonic() - began
+    moved = Moved.since(before, peer, payload=payload, resumed=0, seconds=seconds)
     verdict = verified.verdict if verified else None
     return SyncResult(
         "pull", "MERGED", met, options.checks, result.manifest, verdict, moved, result.report
@@ -209,6 +220,7 @@ def _receive(
     wanted: Listing,
     verified: Verified | None,
     options: Options,
+    together: Together,
     emit: Emit,
 ) -> tuple[ManifestId, int, int]:
     site = met.site
@@ -229,12 +241,8 @@ def _receive(
         changes = {head: Change(refs.get(head), new_head)}
         if options.whole:  # ours stands for theirs where the remote has no state of its own
             changes[tracking] = Change(refs.get(tracking), theirs or new_head)
-        receiving.promote(
-            changes,
-            reason=" ".join(("pull", *options.policy)),
-            guard=_guard(met, state, options),
-            emit=emit,
-        )
+        settled = receiving.settle(guard=_guard(met, state, options), emit=emit)
+        together.add(settled, changes)
     finally:
         receiving.close()
     return new_head, receiving.bytes_taken, resumed

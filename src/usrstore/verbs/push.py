@@ -17,7 +17,7 @@ from usrstore.objects.progress import Emit, Event, silent
 from usrstore.objects.sections import Section
 from usrstore.objects.tree import FolderEntry, Listing, Tree
 from usrstore.odb.states import Change
-from usrstore.remote.peer import Nodes, Outcome, Peer, Piece, Proposal
+from usrstore.remote.peer import Nodes, Peer, Piece, Proposal
 from usrstore.verbs import believing, vetting
 from usrstore.verbs.audit import Moved, SyncResult
 from usrstore.verbs.meeting import Meeting, meet, note_agreement
@@ -26,6 +26,7 @@ from usrstore.verbs.problems import inventory_check
 from usrstore.verbs.relation import Relation
 from usrstore.verbs.sending import Sending
 from usrstore.verbs.site import Site
+from usrstore.verbs.together import Together, ending
 from usrstore.worktree.statcache import Facts
 
 
@@ -37,16 +38,19 @@ def push(
     *,
     agree: Agree = lambda _met: True,
     on_meeting: OnMeeting = lambda _met: None,
+    together: Together | None = None,
     emit: Emit = silent,
 ) -> SyncResult | None:
     """Make the remote's dataset what ours is; None if `agree` said no.
+
+    With `together`, the remote holds all of it, and promotes when that does.
 
     Raises:
         ConflictError: the remote moved on.
         VerificationError: the remote found that what arrived is not what we promised.
         TrustError, RemoteError, StorageError: nothing was changed.
     """
-    began = time.monotonic()
+    began, before = time.monotonic(), peer.traffic()
     site.root.check_dataset(site.dataset)
     if site.root.registry() is None:
         raise RegistryError(
@@ -59,7 +63,7 @@ def push(
     wanted = options.mix(met.there, met.local)
     if not compare(wanted, met.there).changed:
         if not options.dry_run:
-            _note_agreement(met, options)
+            _note_agreement(met, options, together)
         return SyncResult("push", "NO-OP", met, options.checks, met.head)
     if met.relation is Relation.REMOTE_AHEAD and not options.force:
         raise ConflictError(
@@ -77,14 +81,16 @@ def push(
     if not agree(met):
         return None
     site.root.create_store()
-    with site.transfer_lock():
+    reason = " ".join(("push", *options.policy))
+    with ending(together, site.root, site.who, reason) as joint:
+        joint.hold(site.transfer_lock())
         with inventory_check("post-push"):
-            manifest, outcome, payload, resumed = _send(met, peer, wanted, options, emit)
-        _note(met, manifest, options)
-    believing.remember(site.root, remote, site.dataset, outcome.state, manifest)
-    moved = Moved(
-        *peer.traffic(), payload=payload, resumed=resumed, seconds=time.monotonic() - began
-    )
+            manifest, payload, resumed = _send(
+                met, peer, wanted, options, joint, hold=together is not None, emit=emit
+            )
+        _note(met, manifest, options, joint)
+    seconds = time.monotonic() - began
+    moved = Moved.since(before, peer, payload=payload, resumed=resumed, seconds=seconds)
     return SyncResult("push", "TRANSFERRED", met, options.checks, manifest, None, moved)
 
 
@@ -95,8 +101,15 @@ def _vet(met: Meeting, wanted: Listing) -> None:
 
 
 def _send(
-    met: Meeting, peer: Peer, wanted: Listing, options: Options, emit: Emit
-) -> tuple[ManifestId, Outcome, int, int]:
+    met: Meeting,
+    peer: Peer,
+    wanted: Listing,
+    options: Options,
+    together: Together,
+    *,
+    hold: bool,
+    emit: Emit,
+) -> tuple[ManifestId, int, int]:
     site = met.site
     assert met.found is not None
     manifest = _manifest(met, wanted, options)
@@ -121,8 +134,12 @@ def _send(
             )
         )
         counted = _Counted(sending.pieces(list(planned.wanted)), emit)
-        outcome = peer.publish(counted)
-        return manifest, outcome, counted.size, planned.resumed
+        if hold:
+            peer.hold(counted)
+            together.deliver(peer)
+        else:
+            together.outcome = peer.publish(counted)
+        return manifest, counted.size, planned.resumed
     finally:
         sending.close()
 
@@ -210,7 +227,7 @@ def _nodes(
     return nodes
 
 
-def _note_agreement(met: Meeting, options: Options) -> None:
+def _note_agreement(met: Meeting, options: Options, together: Together | None) -> None:
     """The remote has our files: what it knows them as is where both sides last agreed."""
     site, answer = met.site, met.answer
     verified = None
@@ -221,11 +238,11 @@ def _note_agreement(met: Meeting, options: Options) -> None:
             )
         except TrustError:
             return  # nothing of theirs was taken, so there is nothing to refuse
-    note_agreement(met, verified)
+    note_agreement(met, verified, together)
 
 
-def _note(met: Meeting, manifest: ManifestId, options: Options) -> None:
-    """Our head and the tracking ref, now that the remote has the state."""
+def _note(met: Meeting, manifest: ManifestId, options: Options, together: Together) -> None:
+    """Our head and the tracking ref, once the remote has the state."""
     site = met.site
     site.overlay.flush()
     refs = site.root.states.refs()
@@ -233,5 +250,11 @@ def _note(met: Meeting, manifest: ManifestId, options: Options) -> None:
     changes = {tracking: Change(refs.get(tracking), manifest)}
     if options.whole:
         changes[head_ref(site.dataset)] = Change(met.head, manifest)
-    reason = " ".join(("push", *options.policy))
-    site.root.states.advance(changes, site.who.act(reason))
+    together.move(changes)
+
+    def remember() -> None:
+        assert together.outcome is not None
+        state = together.outcome.state
+        believing.remember(site.root, met.remote, site.dataset, state, manifest)
+
+    together.then(remember)

@@ -2,19 +2,16 @@
 
 plan     trees and recipes complete? what is here already? what is still wanted?
 take     chunks, each hashed as it arrives
-promote  every staged file hashed, facts and registry checked, folder still as captured;
-then journal → folder → after-check → refs, or nothing at all
+settle   every staged file hashed, facts and registry checked, all of it durable
+promote  journal → folder → after-check → refs, or nothing at all (verbs/promoting.py)
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
-from usrstore.dataset import locks
 from usrstore.errors import (
-    ChangedWhileReadError,
     DecodeError,
     HashMismatchError,
     IntegrityError,
@@ -27,20 +24,19 @@ from usrstore.objects.ids import ChunkId, Kind, hash_object
 from usrstore.objects.manifest import Manifest
 from usrstore.objects.names import RefName
 from usrstore.objects.progress import Emit, Event, silent
-from usrstore.objects.recipe import MAX_CHUNKS, RULE
+from usrstore.objects.recipe import MAX_CHUNKS
 from usrstore.objects.sections import EVENTS_FILE, PRIMARY_FILE
 from usrstore.objects.tree import FileEntry, Listing
-from usrstore.odb import compress, durable, extents, reach, room
+from usrstore.odb import compress, extents, reach, room
 from usrstore.odb.states import Change
 from usrstore.remote.peer import Checks, Piece
 from usrstore.verbs import finishing, preserving
 from usrstore.verbs.problems import Problem, too_much, verification_error
+from usrstore.verbs.promoting import Settled, promote
 from usrstore.verbs.site import Site
 from usrstore.verbs.tallies import count_lines, read_footer
-from usrstore.worktree import folding, promote, statcache
+from usrstore.worktree import folding
 from usrstore.worktree.capture import Capture
-from usrstore.worktree.journal import Journal, RefChange
-from usrstore.worktree.scan import Stamp, scan
 from usrstore.worktree.source import FolderSource
 from usrstore.worktree.stage import Stage, Target
 from usrstore.worktree.statcache import Facts
@@ -191,6 +187,34 @@ class Receiving:
         return self._failed([Problem(path, "different", detail=detail) for path in paths])
 
     # ── promote ─────────────────────────────────────────────────────────────────────────
+    def settle(
+        self, *, guard: Callable[[Stage], None] | None = None, emit: Emit = silent
+    ) -> Settled:
+        """Verify everything, and make it durable beside the folder; only the swap is left.
+
+        Args:
+            guard: a last look at the complete stage.
+            emit: progress.
+
+        Raises:
+            VerificationError: beginning with the words that scripts match.
+        """
+        stage = self.stage
+        assert stage is not None
+        self._verify_stage(stage, emit)
+        if guard is not None:
+            guard(stage)
+        finishing.check_registry(self.site.root, [(self.manifest, self.site.overlay.get)])
+        stage.sync()
+        stage.close()
+        self.site.overlay.flush()  # I3: before anything names them
+        settled = Settled(
+            self.site, self.manifest, self._found, self.listing, stage, self._facts, self.checks,
+            self._words,
+        )  # fmt: skip
+        self._preserve(stage, settled.gone)
+        return settled
+
     def promote(
         self,
         refs: Mapping[RefName, Change],
@@ -211,51 +235,7 @@ class Receiving:
             VerificationError: beginning with the words that scripts match.
             ChangedWhileReadError: the folder is no longer what was captured.
         """
-        stage = self.stage
-        assert stage is not None
-        self._verify_stage(stage, emit)
-        if guard is not None:
-            guard(stage)
-        finishing.check_registry(self.site.root, self.manifest, self.site.overlay.get)
-        stage.sync()
-        stage.close()
-        self.site.overlay.flush()  # I3: before anything names them
-        stamps = self._found.stamps if self._found else {}
-        gone = [path for path in self._before if path not in self.listing]
-        self._preserve(stage, gone)
-        with locks.writing(self.site.folder, timeout_s=self.site.lock_timeout_s):
-            self._check_unchanged()
-            ops, made = promote.plan_ops(
-                self.site.folder,
-                stage.folder,
-                [(target.path, number) for number, target in enumerate(stage.targets)],
-                gone,
-                stamps,
-            )
-            act = self.site.who.act(reason)
-            journal = Journal(
-                dataset=self.site.dataset,
-                undoing=False,
-                tree=self.manifest.tree,
-                stage=os.path.relpath(stage.folder, self.site.root.store),
-                ops=ops,
-                made=made,
-                refs=tuple(RefChange(n, c.expected, c.new) for n, c in refs.items()),
-                actor=act.actor,
-                command=act.command,
-                reason=act.reason,
-            )
-            emit(Event("promote", 0, len(ops)))
-            durable.make_folder(os.path.dirname(self.site.root.journal_path(self.site.dataset)))
-            promote.promote(
-                self.site.folder,
-                self.site.root.store,
-                self.site.root.journal_path(self.site.dataset),
-                journal,
-                check=lambda: self._after_check(stage),
-                commit=lambda: finishing.commit(self.site.root, self.site.who, journal),
-            )
-            self._remember(stage)
+        promote([self.settle(guard=guard, emit=emit)], refs, reason=reason, emit=emit)
 
     def _preserve(self, stage: Stage, gone: Iterable[str]) -> None:
         paths = [*(target.path for target in stage.targets), *gone]
@@ -323,54 +303,6 @@ class Receiving:
         if problems:
             raise self._failed(problems)
 
-    def _check_unchanged(self) -> None:
-        if self._found is None:
-            if os.path.isdir(self.site.folder) and scan(self.site.folder):
-                raise _moved(self.site.folder)
-        elif scan(self.site.folder) != self._found.stamps:
-            raise _moved(self.site.folder)
-
-    def _after_check(self, stage: Stage) -> None:
-        """The folder, file by file, against the manifest (I6)."""
-        files = scan(self.site.folder)
-        problems = []
-        staged = {target.path: stamp for target, stamp in stage.verified()}
-        for path in sorted(files.keys() | self.listing.keys()):
-            if path != PRIMARY_FILE and not self.checks.sidecars:
-                continue
-            there, wanted = files.get(path), self.listing.get(path)
-            if there is None:
-                problems.append(Problem(path, "missing", expected=wanted))
-            elif wanted is None:
-                problems.append(Problem(path, "unexpected"))
-            elif there.size != wanted.size or (
-                path in staged and (there.inode, there.mtime_ns) != staged[path]
-            ):
-                problems.append(Problem(path, "different", expected=wanted, size=there.size))
-        if problems:
-            raise self._failed(problems)
-
-    def _remember(self, stage: Stage) -> None:
-        """Write the stat cache of the new folder, so that the next look reads nothing."""
-        old = self._found.cache.files if self._found else {}
-        targets = {target.path for target in stage.targets}
-
-        def stamps() -> dict[str, Stamp]:
-            return scan(self.site.folder)
-
-        now = statcache.settle(stamps) if targets else stamps()
-        cache = statcache.StatCache(RULE)
-        for path, stamp in now.items():
-            entry = self.listing.get(path)
-            if entry is None:
-                continue
-            if path in targets:
-                cache.files[path] = statcache.Known(stamp, entry.content, entry.recipe)
-            elif path in old and old[path].stamp == stamp:
-                cache.files[path] = old[path]
-        cache.facts = self._facts
-        statcache.save(self.site.root.cache_path(self.site.dataset), cache)
-
     def _failed(self, problems: list[Problem]) -> VerificationError:
         return verification_error(self._words, problems)
 
@@ -388,10 +320,3 @@ class Receiving:
 def _order(item: tuple[str, FileEntry]) -> tuple[bool, str]:
     """Small sidecars first: they name what the large files then bring."""
     return item[0] == PRIMARY_FILE, item[0]
-
-
-def _moved(folder: str) -> ChangedWhileReadError:
-    return ChangedWhileReadError(
-        f"{folder} was written by another program during the transfer; nothing was promoted",
-        hint="run the same command again; what has arrived is kept",
-    )

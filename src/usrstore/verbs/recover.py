@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from usrstore.dataset import locks
-from usrstore.errors import LockedError, StorageError
+from usrstore.errors import ConflictError, LockedError, StorageError
 from usrstore.objects.names import DatasetId
 from usrstore.odb import durable, flock
 from usrstore.root import Root, Who
@@ -13,6 +14,8 @@ from usrstore.verbs import finishing
 from usrstore.worktree import journal as journals
 from usrstore.worktree import promote
 from usrstore.worktree.journal import Journal
+
+_ATTEMPTS = 8
 
 
 def recover(
@@ -27,18 +30,47 @@ def recover(
         LockedError: the promotion is still running elsewhere.
         DecodeError: a journal that cannot be read.
     """
-    done = []
+    done: dict[DatasetId, str] = {}
     for dataset in root.journaled():
-        if only is not None and dataset != only:
-            continue
-        lock = root.transfer_lock(dataset)
-        durable.make_folder(os.path.dirname(lock))
-        with flock.hold(lock, timeout_s=lock_timeout_s, what=f"a transfer of {dataset}"):
-            journal = journals.find(root.journal_path(dataset))
-            if journal is not None:
-                done.append((dataset, _resume(root, who, dataset, journal, lock_timeout_s)))
+        if dataset not in done and only in (None, dataset):
+            done |= _recover(root, who, dataset, lock_timeout_s)
     _clear(root, only)
-    return done
+    return sorted(done.items())
+
+
+def _recover(
+    root: Root, who: Who, dataset: DatasetId, lock_timeout_s: float
+) -> dict[DatasetId, str]:
+    """One dataset, and those that change together with it."""
+    for _ in range(_ATTEMPTS):
+        seen = journals.find(root.journal_path(dataset))
+        group = _group(dataset, seen)
+        with contextlib.ExitStack() as held:
+            for member in group:
+                lock = root.transfer_lock(member)
+                durable.make_folder(os.path.dirname(lock))
+                what = f"a transfer of {member}"
+                held.enter_context(flock.hold(lock, timeout_s=lock_timeout_s, what=what))
+            found = {name: journals.find(root.journal_path(name)) for name in group}
+            if _group(dataset, found[dataset]) != group:
+                continue  # something else began while we waited
+            left = {
+                name: journal
+                for name, journal in found.items()
+                if journal is not None and _group(name, journal) == group
+            }
+            return _resume(root, who, group, left, lock_timeout_s)
+    raise ConflictError(
+        f"{dataset} was interrupted again and again while it was recovered; nothing was changed",
+        hint="see what else runs on it, then run the same command again",
+        code="journal-pending",
+    )
+
+
+def _group(dataset: DatasetId, journal: Journal | None) -> list[DatasetId]:
+    """The datasets that change together with one, in the order in which they are locked."""
+    others = journal.group if journal is not None else ()
+    return sorted({dataset, *(DatasetId(name) for name in others)})
 
 
 def _clear(root: Root, only: DatasetId | None) -> None:
@@ -82,27 +114,48 @@ def clear_stage(stage: str) -> None:
 
 
 def _resume(
-    root: Root, who: Who, dataset: DatasetId, journal: Journal, lock_timeout_s: float
-) -> str:
-    folder = root.folder(dataset)
-    with locks.writing(folder, timeout_s=lock_timeout_s):
+    root: Root,
+    who: Who,
+    group: list[DatasetId],
+    left: dict[DatasetId, Journal],
+    lock_timeout_s: float,
+) -> dict[DatasetId, str]:
+    """Finish or undo what is left of a group: all of it the same way."""
+    if not left:
+        return {}
+    one = next(iter(left.values()))
+    over = len(group) > 1 and finishing.is_committed(root, one)
+    if len(left) < len(group) and not over:  # it had not begun, or is being taken back
+        left = {name: journal.turned_back() for name, journal in left.items()}
+    undoing = any(journal.undoing for journal in left.values())
+    parts = [_part(root, name, journal) for name, journal in left.items()]
+
+    def commit() -> None:
+        if not over:
+            finishing.commit(root, who, one)
+
+    with contextlib.ExitStack() as held:
+        for name in left:
+            held.enter_context(locks.writing(root.folder(name), timeout_s=lock_timeout_s))
         try:
-            promote.resume(
-                folder,
-                root.store,
-                root.journal_path(dataset),
-                journal,
-                # All of it was verified before the journal was written; whatever differs now
-                # was changed since, on top of the new state.
-                check=lambda: None,
-                commit=lambda: finishing.commit(root, who, journal),
-                append=lambda: finishing.append(root, journal),
-                take_back=lambda: finishing.take_back(root, journal),
-            )
+            promote.resume(root.store, parts, commit=commit)
         except StorageError:
             raise
         except Exception:
-            if os.path.exists(root.journal_path(dataset)):
+            if any(os.path.exists(part.journal_path) for part in parts):
                 raise
-            return "undone"  # something stood in the way, and all of it was turned back
-    return "undone" if journal.undoing else "finished"
+            undoing = True  # something stood in the way, and all of it was turned back
+    return dict.fromkeys(left, "undone" if undoing else "finished")
+
+
+def _part(root: Root, dataset: DatasetId, journal: Journal) -> promote.Part:
+    return promote.Part(
+        root.folder(dataset),
+        root.journal_path(dataset),
+        journal,
+        # All of it was verified before the journal was written; whatever differs now was
+        # changed since, on top of the new state.
+        check=lambda: None,
+        append=lambda: finishing.append(root, journal),
+        take_back=lambda: finishing.take_back(root, journal),
+    )

@@ -229,6 +229,6 @@ def vet_stage(site: Site, manifest: Manifest, stage: Stage, *, what: str) -> Non
     Raises:
         RegistryError: as `vet`.
     """
-    registry = finishing.check_registry(site.root, manifest, site.overlay.get)
+    registry = finishing.check_registry(site.root, [(manifest, site.overlay.get)])
     files = [File(target.path, stage.path(n)) for n, target in enumerate(stage.targets)]
     vet(files, registry or site.root.registry(), what=what, untouched="nothing was changed")

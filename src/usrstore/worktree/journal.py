@@ -1,4 +1,8 @@
-"""The journal of one promotion: enough to finish it or to undo it, whatever happened (I6)."""
+"""The journal of one promotion: enough to finish it or to undo it, whatever happened (I6).
+
+Datasets that change together have a journal each; every one of them names the whole group and
+all of its refs, so that any of them tells what the others are about.
+"""
 
 from __future__ import annotations
 
@@ -64,6 +68,7 @@ class Journal:
         refs: the refs that move once the folder is right.
         actor, command, reason: for the operation log.
         lines: what the event log grows by; it is no op, for others append to it as well.
+        group: the datasets that change together, this one among them; empty for one alone.
     """
 
     dataset: str
@@ -77,6 +82,7 @@ class Journal:
     command: str
     reason: str
     lines: Lines | None = None
+    group: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
         return seal(
@@ -92,6 +98,7 @@ class Journal:
                     self.refs,
                     [self.actor, self.command, self.reason],
                     self.lines,
+                    *([self.group] if self.group else []),
                 ]
             )
         )
@@ -100,7 +107,7 @@ class Journal:
     def decode(cls, data: bytes) -> Journal:
         """Raises: DecodeError."""
         try:
-            version, dataset, undoing, tree, stage, ops, made, refs, act, *lines = codec.decode(
+            version, dataset, undoing, tree, stage, ops, made, refs, act, *rest = codec.decode(
                 unseal(data, "journal"), limit=1 << 32
             )
             if version != codec.FORMAT:
@@ -117,7 +124,8 @@ class Journal:
                 actor,
                 command,
                 reason,
-                Lines(*lines[0]) if lines and lines[0] is not None else None,
+                Lines(*rest[0]) if rest and rest[0] is not None else None,
+                tuple(rest[1]) if len(rest) > 1 else (),
             )
         except DecodeError:
             raise

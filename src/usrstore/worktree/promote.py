@@ -7,9 +7,11 @@ the refs move. Killed at any instant, `resume` finishes; a failed check turns it
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from usrstore.errors import ChangedWhileReadError, ConflictError, StorageError
 from usrstore.odb import durable
@@ -66,87 +68,116 @@ def _parents(path: str) -> list[str]:
     return ["/".join(parts[:n]) for n in range(len(parts) + 1)]
 
 
-def promote(
-    folder: str,
-    store: str,
-    journal_path: str,
-    journal: Journal,
-    *,
-    check: Callable[[], None] = lambda: None,
-    commit: Callable[[], None] = lambda: None,
-    append: Callable[[], None] = lambda: None,
-    take_back: Callable[[], None] = lambda: None,
-    along: Collection[str] = (),
-) -> None:
-    """Take a staged state to the folder, or leave everything as it was.
+def _nothing() -> None:
+    """Nothing to do."""
 
-    Args:
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One dataset in a promotion of one or several.
+
+    Attributes:
         folder: the dataset.
-        store: where `journal.stage` is relative to.
-        journal_path: where the journal rests.
+        journal_path: where its journal rests.
         journal: what to do.
         check: raises if the folder is not what it should be by now.
-        commit: moves the refs; repeated after a crash, so it must not mind having been done.
-        append: adds the journal's lines to the event log; repeated likewise.
+        append: adds the journal's lines to the event log; repeated after a crash, so it must not
+            mind having been done.
         take_back: undoes what `append` may have begun; repeated likewise.
+    """
+
+    folder: str
+    journal_path: str
+    journal: Journal
+    check: Callable[[], None] = _nothing
+    append: Callable[[], None] = _nothing
+    take_back: Callable[[], None] = _nothing
+
+
+def promote(
+    store: str,
+    parts: Sequence[Part],
+    *,
+    commit: Callable[[], None] = _nothing,
+    along: Collection[str] = (),
+) -> None:
+    """Take staged states to their folders, all of them, or leave everything as it was.
+
+    Every journal is written before any folder changes, and one `commit` speaks for all; so a
+    group of which a journal is missing and no ref has moved did not begin.
+
+    Args:
+        store: where each `journal.stage` is relative to.
+        parts: what goes where.
+        commit: moves the refs; repeated after a crash, so it must not mind having been done.
         along: staged files, and folders of theirs, that are not durable yet.
 
     Raises:
-        ChangedWhileReadError: a file of the folder is not what was captured.
+        ChangedWhileReadError: a file of a folder is not what was captured.
         ConflictError: an interrupted promotion has still to be finished.
-        UsrError: whatever `check` or `commit` raised; the folder is then as before.
+        UsrError: whatever `check` or `commit` raised; the folders are then as before.
     """
-    if os.path.exists(journal_path):
-        raise ConflictError(
-            f"a promotion of {journal.dataset} was interrupted and is not over; "
-            "nothing was changed",
-            hint="run `usr recover`, then the same command again",
-            code="journal-pending",
-        )
-    journals.write(journal_path, journal, along=along)
-    resume(
-        folder,
-        store,
-        journal_path,
-        journal,
-        check=check,
-        commit=commit,
-        append=append,
-        take_back=take_back,
-    )
+    for part in parts:
+        if os.path.exists(part.journal_path):
+            raise ConflictError(
+                f"a promotion of {part.journal.dataset} was interrupted and is not over; "
+                "nothing was changed",
+                hint="run `usr recover`, then the same command again",
+                code="journal-pending",
+            )
+    try:
+        for part in parts:
+            journals.write(part.journal_path, part.journal, along=along)
+    except Exception:
+        with contextlib.suppress(StorageError):  # what stays lacks a member, and is taken back
+            for part in reversed(parts):  # a write that failed may have left it there
+                journals.remove(part.journal_path)
+        raise
+    resume(store, parts, commit=commit)
 
 
-def resume(
-    folder: str,
-    store: str,
-    journal_path: str,
-    journal: Journal,
-    *,
-    check: Callable[[], None] = lambda: None,
-    commit: Callable[[], None] = lambda: None,
-    append: Callable[[], None] = lambda: None,
-    take_back: Callable[[], None] = lambda: None,
-) -> None:
-    """Finish what a journal began: forwards, or backwards if that was decided."""
-    stage = os.path.join(store, journal.stage)
-    if not journal.undoing:
-        try:
-            _apply(folder, stage, journal)
-            append()
-            _sync_folders(folder, journal)
-            check()
-            commit()
-        except Exception:
+def resume(store: str, parts: Sequence[Part], *, commit: Callable[[], None] = _nothing) -> None:
+    """Finish what journals began: forwards, or backwards if that was decided for any of them."""
+    if any(part.journal.undoing for part in parts):
+        _take_back(store, parts)
+        return
+    try:
+        for part in parts:
+            _apply(part.folder, os.path.join(store, part.journal.stage), part.journal)
+            part.append()
+            _sync_folders(part.folder, part.journal)
+            part.check()
+        commit()
+    except Exception:
+        _take_back(store, parts)
+        raise
+    for part in parts:
+        _finish(store, part.journal_path, part.journal)
+
+
+def _take_back(store: str, parts: Sequence[Part]) -> None:
+    """Undo every part; what one of them meets does not keep the others from it.
+
+    Raises:
+        ConflictError: somebody has written to a promoted file since; that part's journal stays.
+    """
+    turned = []
+    for part in parts:
+        journal = part.journal
+        if not journal.undoing:
             journal = journal.turned_back()
-            journals.write(journal_path, journal)
-            take_back()
-            _undo(folder, stage, journal)
-            _finish(store, journal_path, journal)
-            raise
-    else:
-        take_back()
-        _undo(folder, stage, journal)
-    _finish(store, journal_path, journal)
+            journals.write(part.journal_path, journal)
+        turned.append(journal)
+    met: Exception | None = None
+    for part, journal in zip(parts, turned, strict=True):
+        try:
+            part.take_back()
+            _undo(part.folder, os.path.join(store, journal.stage), journal)
+            _finish(store, part.journal_path, journal)
+        except Exception as exc:
+            met = met or exc
+    if met is not None:
+        raise met
 
 
 def _apply(folder: str, stage: str, journal: Journal) -> None:

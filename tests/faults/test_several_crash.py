@@ -1,0 +1,137 @@
+"""Killed at any change to a disk, a push or a pull of two datasets moves both or neither.
+
+As in test_crash_points: counted once, then tried anew for each change. What recovery leaves must
+be the old or the new state of *both* datasets, with refs that agree, and the same command must
+then succeed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+
+import pytest
+
+from support.faults import CRASHED, FINISHED, Crash, count_calls, in_child
+from support.pairs import Pair
+from support.several import NAMES, NEW, OLD, read, run, write
+from usrstore.objects.ids import Kind, hash_object
+from usrstore.objects.names import head_ref
+from usrstore.odb import reach
+
+SHARDS = 8
+SHARD = [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, SHARDS))]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    action: str
+    crash: str
+    before: dict
+    here: dict
+    there: dict
+    after: dict
+
+    @property
+    def side(self):
+        return "there" if self.action == "push" else "here"
+
+    def prepare(self, home):
+        pair = Pair.make(home)
+        write(pair.here, OLD)
+        if self.before:
+            run("push", pair)
+            write(pair.here, self.here)
+            write(pair.there, self.there)
+        return pair
+
+
+SCENARIOS = [
+    Scenario("push, the client dies", "push", "here", OLD, NEW, OLD, NEW),
+    Scenario("push, the host dies", "push", "there", OLD, NEW, OLD, NEW),
+    Scenario("first push, the host dies", "push", "there", {}, OLD, {}, OLD),
+    Scenario("pull", "pull", "", OLD, OLD, NEW, NEW),
+]
+
+
+@pytest.fixture(scope="module")
+def prepared(memory_home):
+    made = {}
+
+    def get(scenario):
+        if scenario.name not in made:
+            home = memory_home / "several" / scenario.name.replace(" ", "-")
+            home.mkdir(parents=True)
+            pair = scenario.prepare(home)
+            trial = pair.copy_to(home / "trial")
+            within = trial.here.path.parent / scenario.crash if scenario.crash else home
+            made[scenario.name] = (
+                pair,
+                count_calls(lambda: run(scenario.action, trial), within=within),
+            )
+            assert read(getattr(trial, scenario.side)) == scenario.after
+        return made[scenario.name]
+
+    return get
+
+
+@pytest.mark.parametrize("shard", SHARD)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name.replace(" ", "-"))
+def test_killed_at_any_change_all_datasets_moved_or_none(scenario, shard, prepared, home):
+    pair, calls = prepared(scenario)
+    assert calls
+    seen = set()
+    for number, when in list(points(calls))[shard::SHARDS]:
+        at = f"{when} change {number} of {len(calls)}: {calls[number - 1]}"
+        trial = pair.copy_to(home / f"{number}-{when}")
+        within = trial.here.path.parent / scenario.crash if scenario.crash else home
+        tap = Crash(within=str(within), when=when, number=number)
+        log = home / "log"
+        ended = in_child(lambda trial=trial: run(scenario.action, trial), tap=tap, log=log)
+        assert ended in (CRASHED, FINISHED), f"{at}\n{log.read_text()}"
+        try:
+            seen.add(check_all_or_none(scenario, trial))
+            run(scenario.action, trial)
+            assert read(getattr(trial, scenario.side)) == scenario.after
+            heads_agree(getattr(trial, scenario.side), scenario.after)
+        except Exception as exc:
+            raise AssertionError(at) from exc
+        shutil.rmtree(trial.here.path.parent)
+    assert seen == {"before", "after"}, "this shard tried one outcome only"
+
+
+def points(calls):
+    for number, (op, _) in enumerate(calls, 1):
+        yield number, "before"
+        if op == "write":
+            yield number, "torn"
+    yield len(calls), "after"
+
+
+def check_all_or_none(scenario, pair):
+    for place in (pair.here, pair.there):
+        if place.root.has_store:
+            place.recover()
+            assert place.root.journaled() == []
+    place = getattr(pair, scenario.side)
+    found = read(place)
+    empty = {key: {} for key in NAMES}
+    assert found in (scenario.before or empty, scenario.after)
+    if found == scenario.after:
+        heads_agree(place, found)
+        return "after"
+    heads = [place.refs().get(head_ref(name)) for name in NAMES]
+    if scenario.before and all(heads):
+        heads_agree(place, found)
+    else:
+        assert not any(heads)
+    return "before"
+
+
+def heads_agree(place, files):
+    refs, get = place.refs(), place.root.database.get
+    for name in NAMES:
+        tree = reach.manifest(get, refs[head_ref(name)]).tree
+        contents = {path: entry.content for path, entry in reach.listing(get, tree).items()}
+        assert contents == {p: hash_object(Kind.CHUNK, data) for p, data in files[name].items()}
