@@ -18,6 +18,7 @@ from usrcli.drills import dataset as data
 from usrcli.drills import sshd
 from usrcli.drills.runbook import Contract, Runbook
 from usrcli.drills.stage import USR, Stage
+from usrcli.drills.twosites import TITLE, TwoSites
 from usrstore.errors import NotFoundError
 from usrstore.remote import profiles
 from usrstore.remote.profiles import Profile
@@ -32,10 +33,18 @@ REMOTE = "drill"
               help="How the throw-away remote is reached.")  # fmt: skip
 @click.option("--rows", type=click.IntRange(100), default=20_000, help="Sequences in the dataset.")
 @click.option("--parts", type=click.IntRange(1), default=24, help="Overlay parts a namespace.")
+@click.option("--two-sites", is_flag=True,
+              help="Instead: both sides work at the same time, then one pull and one push.")  # fmt: skip
 @click.option("--keep", is_flag=True, help="Leave the throw-away roots behind.")
 @click.option("--json", "as_json", is_flag=True, help="Print the contracts as JSON.")
 def drill(
-    name: str | None, transport: str, rows: int, parts: int, keep: bool, as_json: bool
+    name: str | None,
+    transport: str,
+    rows: int,
+    parts: int,
+    two_sites: bool,
+    keep: bool,
+    as_json: bool,
 ) -> int:
     """Run the chained loop and the drills, with real faults, and check every contract.
 
@@ -43,6 +52,8 @@ def drill(
     sshd of its own on loopback where one can be started, else a process. Exit 0 only if every
     contract holds.
     """
+    if two_sites and name is not None:
+        raise click.UsageError("--two-sites plays on throw-away roots, not on a --remote")
     began = time.monotonic()
     seen: list[str] = []
 
@@ -63,8 +74,12 @@ def drill(
             if not as_json:
                 click.echo(f"usr drill: {rows} sequences, 2 × {parts} overlay parts, over {place}")
             dataset = DATASET if name is None else f"drill/{os.path.basename(work)}"
-            _prepare(stage, dataset, rows, parts)
-            runbook = Runbook(stage, dataset, tell)
+            runbook: Runbook | TwoSites
+            if two_sites:
+                runbook = TwoSites(stage, dataset, rows, tell)
+            else:
+                _prepare(stage, dataset, rows, parts)
+                runbook = Runbook(stage, dataset, tell)
             held = runbook.play()
     finally:
         if keep:
@@ -78,6 +93,7 @@ def drill(
 
 
 _TITLES = {
+    "two sites": TITLE,
     "loop": "Chained loop: doctor → diff → pull → write-back → diff → push → diff",
     "drill 1": "Drill 1: pull fails when the payload is not what the remote's inventory says",
     "drill 2": "Drill 2: push fails when the remote would not hold what we have",

@@ -39,3 +39,12 @@ def test_a_drill_that_a_fault_does_not_reach_says_so(monkeypatch: pytest.MonkeyP
     data = json.loads(done.stdout)["data"]
     assert data["failed"] > 0
     assert done.returncode == 1
+
+
+def test_two_sites_that_work_at_once_end_equal_with_little_moved() -> None:
+    done = drill("--two-sites", "--json")
+    data = json.loads(done.stdout)["data"]
+    failed = [row for row in data["contracts"] if row["ok"] is not True]
+    assert not failed
+    assert done.returncode == 0
+    assert data["held"] >= 14
