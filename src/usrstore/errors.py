@@ -179,6 +179,12 @@ class ForkError(TrustError):
     code = "fork"
 
 
+class StaleError(TrustError):
+    """The newest state of a remote is older than this root allows."""
+
+    code = "stale"
+
+
 class GraftError(TrustError):
     """A manifest of another dataset, or one that does not descend from what it replaces."""
 

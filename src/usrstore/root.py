@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from usrstore.trust.keys import Signer
 
 SETTINGS = {
-    "trust": {"mode"},
+    "trust": {"mode", "max_age", "stale"},
     "signing": {"key"},
     "keep": {"replaced"},
     "gc": {

@@ -221,6 +221,11 @@ _GROUPS = {
     ("trust", "list"): "trust-list",
     ("trust", "key"): "trust-key",
     ("trust", "add"): "trust-key",
+    ("trust", "remove"): "trust-remove",
+    ("trust", "show"): "trust-show",
+    ("trust", "pin"): "trust-pin",
+    ("trust", "unpin"): "trust-pin",
+    ("trust", "accept"): "trust-pin",
 }
 
 

@@ -4,7 +4,7 @@ Bad, unknown and absent signatures are three different answers:
     bad      never believed, in any mode: the bytes are not what was signed
     unknown  signed by a key that nobody listed: believed only by `none`, or the first time by
              `tofu`, which then pins the key
-    absent   believed by `none`, and by `tofu` only where no signer was ever pinned
+    absent   believed by `none`, and by `tofu` only where nothing signed was ever seen
 """
 
 from __future__ import annotations
@@ -39,12 +39,14 @@ class Policy:
         allowed: the signers that a person listed.
         own: fingerprints of our own keys.
         pinned: fingerprints seen first for this dataset at this place.
+        signed: a signed state of it was seen at this place, be it by our own key.
     """
 
     mode: Mode = "tofu"
     allowed: AllowedSigners = field(default_factory=lambda: AllowedSigners.parse(""))
     own: frozenset[str] = frozenset()
     pinned: frozenset[str] = frozenset()
+    signed: bool = False
 
 
 class Verdict(NamedTuple):
@@ -126,7 +128,7 @@ def _decide(verdict: Verdict, oid: ManifestId, dataset: str, policy: Policy) -> 
     if verdict.status == "good" or policy.mode == "none":
         return None
     if verdict.key is None:
-        _refuse_unsigned(what, policy)
+        _refuse_unsigned(what, policy, signed=policy.signed)
         return None
     if policy.mode == "strict" or policy.pinned:
         raise UnknownSignerError(
@@ -148,8 +150,8 @@ def check_unsigned(dataset: str, place: str, policy: Policy) -> None:
     _refuse_unsigned(f"the state of {dataset} at {place}", policy)
 
 
-def _refuse_unsigned(what: str, policy: Policy) -> None:
-    if policy.mode == "none" or (policy.mode == "tofu" and not policy.pinned):
+def _refuse_unsigned(what: str, policy: Policy, *, signed: bool = False) -> None:
+    if policy.mode == "none" or (policy.mode == "tofu" and not (policy.pinned or signed)):
         return
     why = "this store demands it" if policy.mode == "strict" else "it was signed until now"
     raise UnsignedError(

@@ -8,6 +8,7 @@ kind of key) is an error that names it, where OpenSSH would pass over it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -85,6 +86,16 @@ class AllowedSigners:
             if signer.key == key and signer.allows(namespace=namespace, at_s=at_s):
                 return signer.name
         return None
+
+    def without(self, gone: Sequence[AllowedSigner]) -> Self:
+        """These signers without some; comments and blank lines stay as they are."""
+        kept = []
+        for line in self.lines:
+            content = line.rstrip("\r").strip(_BLANK)
+            if content and not content.startswith("#") and _parse_line(content) in gone:
+                continue
+            kept.append(line)
+        return type(self)(tuple(kept), tuple(s for s in self.signers if s not in gone))
 
     def with_signer(self, principal: str, key: PublicKey) -> Self:
         """These signers and one more, allowed to sign what we sign and nothing else.

@@ -1,28 +1,33 @@
-"""Whom this root believes, and what it remembers of others: pins and high-water marks."""
+"""Whom this root believes: its settings, its signers, and what it remembers of others."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 from usrstore.errors import (
     ConfigError,
     ForkError,
     GraftError,
     IncompleteError,
+    NotFoundError,
     ObjectNotFoundError,
     RollbackError,
+    StaleError,
 )
-from usrstore.objects.ids import Kind, ManifestId, ObjectId, StateId
+from usrstore.objects.ids import Kind, ManifestId
 from usrstore.objects.manifest import manifest_id
 from usrstore.odb import durable
-from usrstore.remote.peer import Compared, Seen
+from usrstore.remote.peer import Compared
 from usrstore.root import Root, Who
 from usrstore.trust import policy as trust
 from usrstore.trust.policy import Mode, Policy, Verified
-from usrstore.trust.signers import AllowedSigners
+from usrstore.trust.signers import AllowedSigner, AllowedSigners
 from usrstore.trust.sshsig import PublicKey
+from usrstore.verbs import memory
+from usrstore.verbs.memory import last_head, last_seen
+from usrstore.verbs.retention import parse_duration
 from usrstore.verbs.site import Site
 
 _SIGNERS_FILE = "allowed_signers"
@@ -70,19 +75,32 @@ def add_signer(root: Root, name: str, key: PublicKey) -> None:
     durable.replace(signers_path(root), text.encode())
 
 
+def remove_signer(root: Root, text: str) -> list[AllowedSigner]:
+    """Take every line of a signer out, by name or by fingerprint.
+
+    Raises:
+        NotFoundError: no line is theirs.
+    """
+    signers = allowed_signers(root)
+    gone = [s for s in signers.signers if text in (*s.principals, s.key.fingerprint)]
+    if not gone:
+        raise NotFoundError(
+            f"no signer {text!r} is listed in {root.path}; nothing was changed",
+            hint="usr trust list",
+            code="signer-not-found",
+        )
+    durable.replace(signers_path(root), signers.without(gone).text().encode())
+    return gone
+
+
 def policy_for(root: Root, who: Who, place: str, dataset: str, mode: Mode) -> Policy:
     """Whom to believe of a dataset that comes from `place`; '' stands for anywhere."""
-    pins = root.notes().get("pins", {})
     return Policy(
         mode=mode,
         allowed=allowed_signers(root),
         own=who.own_keys(),
-        pinned=frozenset(
-            key
-            for at, keys in pins.items()
-            if at == f"{place} {dataset}" or (not place and at.endswith(f" {dataset}"))
-            for key in keys
-        ),
+        pinned=memory.pinned(root, place, dataset),
+        signed=memory.signed(root, place, dataset),
     )
 
 
@@ -137,51 +155,6 @@ def check_incoming(
     return verified
 
 
-def remember_pin(root: Root, place: str, dataset: str, verified: Verified) -> None:
-    """Pin the signer that `tofu` believed for the first time."""
-    if verified.pin is None:
-        return
-    notes = root.notes()
-    pins = notes.setdefault("pins", {})
-    key = f"{place} {dataset}"
-    pins[key] = sorted({*pins.get(key, ()), verified.pin})
-    root.write_notes(notes)
-
-
-# ── high-water marks ────────────────────────────────────────────────────────────────────
-def last_seen(root: Root, remote: str) -> Seen | None:
-    """The newest state of a remote that we have dealt with."""
-    state = _mark(root.notes(), remote).get("state")
-    return Seen(int(state[0]), StateId(ObjectId.parse(state[1]))) if state else None
-
-
-def _mark(notes: dict[str, Any], remote: str) -> dict[str, Any]:
-    marks = notes.get("remotes", {})
-    mark = marks.get(remote, {}) if isinstance(marks, dict) else {}
-    return mark if isinstance(mark, dict) else {}
-
-
-def last_head(root: Root, remote: str, dataset: str) -> ManifestId | None:
-    head = _mark(root.notes(), remote).get("heads", {}).get(dataset)
-    return ManifestId(ObjectId.parse(head)) if head else None
-
-
-def remember(
-    root: Root, remote: str, dataset: str, state: Seen | None, head: ManifestId | None
-) -> None:
-    """Note how far a remote has come; it will not be believed if it goes back."""
-    notes = root.notes()
-    before = _mark(notes, remote)
-    mark: dict[str, Any] = {"heads": dict(before.get("heads", {}))}
-    if state is not None:
-        mark["state"] = [state.number, state.oid.hex()]
-    if head is not None:
-        mark["heads"][dataset] = head.hex()
-    if mark != before and (state is not None or head is not None):
-        notes.setdefault("remotes", {})[remote] = mark
-        root.write_notes(notes)
-
-
 def check_progress(site: Site, remote: str, answer: Compared) -> None:
     """A remote may only go on from where it was seen last.
 
@@ -190,7 +163,10 @@ def check_progress(site: Site, remote: str, answer: Compared) -> None:
         ForkError: it has another history than the one that was seen.
     """
     seen = last_seen(site.root, remote)
-    accept = "if the remote was restored from a backup on purpose, add --accept-rollback"
+    accept = (
+        "if that was done on purpose (a backup restored, a store remade): usr trust accept "
+        f"{remote} {site.dataset}, or --accept-rollback once"
+    )
     if seen is not None and answer.seen is False:
         number = answer.state.number if answer.state else 0
         if number < seen.number:
@@ -229,3 +205,32 @@ def check_progress(site: Site, remote: str, answer: Compared) -> None:
         f"not descend from {before.short}, which was seen before; nothing was changed",
         hint=accept,
     )
+
+
+def check_age(site: Site, remote: str, answer: Compared) -> str | None:
+    """What to tell of a remote whose newest state has not moved for longer than it should.
+
+    A remote that withholds what is newer cannot be told from one where nothing happens; only
+    the person knows how long nothing may happen. `[trust] max_age` says so, per root, and
+    `[trust] stale = "refuse"` makes it an error.
+
+    Raises:
+        StaleError: it is refused here.
+    """
+    section = site.root.config.get("trust", {})
+    limit = section.get("max_age") if isinstance(section, dict) else None
+    if limit is None or answer.head is None or not site.overlay.has(answer.head):
+        return None
+    age_s = (site.who.now_us() - site.manifest(answer.head).time_us) / 1e6
+    if age_s <= parse_duration(str(limit)):
+        return None
+    text = (
+        f"the newest state of {site.dataset} at {remote} was signed {age_s / 86400:.0f} days ago, "
+        f"more than {limit}: nothing happens there, or what is newer is withheld"
+    )
+    if section.get("stale", "warn") == "refuse":
+        raise StaleError(
+            f"{text}; nothing was changed",
+            hint="ask whoever works there; [trust] max_age in .usr/config says how old is too old",
+        )
+    return f"stale: {text}"

@@ -12,7 +12,7 @@ from usrstore.objects.progress import Emit, silent
 from usrstore.odb.states import Change
 from usrstore.remote.peer import Peer
 from usrstore.trust.policy import Mode
-from usrstore.verbs import believing, storing
+from usrstore.verbs import believing, memory, storing
 from usrstore.verbs.history import Keeping
 from usrstore.verbs.meeting import meet
 from usrstore.verbs.site import Site
@@ -58,6 +58,8 @@ def fetch(
     tracking = remote_ref(remote, site.dataset)
     before = site.root.states.refs().get(tracking)
     site.root.states.advance({tracking: Change(before, head)}, site.who.act("fetch"))
-    believing.remember_pin(site.root, remote, site.dataset, verified)
-    believing.remember(site.root, remote, site.dataset, met.answer.state, head)
+    memory.remember_signer(site.root, remote, site.dataset, verified, at_us=site.who.now_us())
+    memory.remember(
+        site.root, remote, site.dataset, met.answer.state, head, at_us=site.who.now_us()
+    )
     return FetchResult(head, before != head, payload)

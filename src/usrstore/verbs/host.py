@@ -36,7 +36,7 @@ from usrstore.remote.peer import (
 )
 from usrstore.root import Root, Who
 from usrstore.trust.policy import Mode, Verified
-from usrstore.verbs import believing, commit, vetting
+from usrstore.verbs import believing, commit, memory, vetting
 from usrstore.verbs.probing import probe
 from usrstore.verbs.problems import too_much
 from usrstore.verbs.receiving import Receiving
@@ -317,7 +317,9 @@ class Host:
         )
         self._together.add(settled, {head_ref(site.dataset): Change(head, proposal.manifest)})
         self._together.then(
-            lambda: believing.remember_pin(self._root, "push", site.dataset, verified)
+            lambda: memory.remember_signer(
+                self._root, "push", site.dataset, verified, at_us=self._who.now_us()
+            )
         )
         self._reason = " ".join(("push", *proposal.checks.policy))
         self._held_files += len(settled.listing)

@@ -16,7 +16,7 @@ from usrstore.errors import UsrError
 from usrstore.objects.names import DatasetId
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.remote.peer import Peer
-from usrstore.verbs import believing
+from usrstore.verbs import memory
 from usrstore.verbs.audit import SyncResult
 from usrstore.verbs.meeting import Meeting
 from usrstore.verbs.options import OnMeeting, Options
@@ -138,7 +138,9 @@ def _is_noted(plan: SyncResult) -> bool:
 
 def _remember(met: Meeting) -> None:
     site, answer = met.site, met.answer
-    believing.remember(site.root, met.remote, site.dataset, answer.state, answer.head)
+    memory.remember(
+        site.root, met.remote, site.dataset, answer.state, answer.head, at_us=site.who.now_us()
+    )
 
 
 def counted(emit: Emit, dataset: DatasetId, number: int, count: int) -> Emit:

@@ -16,7 +16,7 @@ from usrstore.odb import reach
 from usrstore.odb.states import Change
 from usrstore.remote.peer import Ask, Compared, Intent, Peer
 from usrstore.trust.policy import Verified
-from usrstore.verbs import believing
+from usrstore.verbs import believing, memory
 from usrstore.verbs.recover import recover
 from usrstore.verbs.relation import Judged, Relation, find_base, judge, local_log_is_prefix
 from usrstore.verbs.site import Site
@@ -97,7 +97,7 @@ def meet(
             root=found.tree if found else None,
             have=_have(site, found),
             known=frozenset(list(site.ancestry(head))[:_KNOWN]),
-            seen=None if accept_rollback else believing.last_seen(site.root, remote),
+            seen=None if accept_rollback else memory.last_seen(site.root, remote),
             lock_timeout_s=site.lock_timeout_s,
             verify_registry=verify_registry,
         )
@@ -112,6 +112,8 @@ def meet(
         site.overlay.put(Kind.MANIFEST, manifest, data)
     if not accept_rollback:
         believing.check_progress(site, remote, answer)
+    if stale := believing.check_age(site, remote, answer):
+        emit(Event("note", text=stale))
     if found is None and not answer.exists:
         raise DatasetNotFoundError(
             f"there is no dataset {site.dataset}, neither here nor at {remote}",
@@ -251,5 +253,9 @@ def remember_theirs(met: Meeting, verified: Verified | None) -> None:
     """Whose word was taken for the remote's state, and how far the remote has come."""
     site, answer = met.site, met.answer
     if verified is not None:
-        believing.remember_pin(site.root, met.remote, site.dataset, verified)
-    believing.remember(site.root, met.remote, site.dataset, answer.state, answer.head)
+        memory.remember_signer(
+            site.root, met.remote, site.dataset, verified, at_us=site.who.now_us()
+        )
+    memory.remember(
+        site.root, met.remote, site.dataset, answer.state, answer.head, at_us=site.who.now_us()
+    )

@@ -18,7 +18,7 @@ from usrstore.objects.sections import Section
 from usrstore.objects.tree import FolderEntry, Listing, Tree
 from usrstore.odb.states import Change
 from usrstore.remote.peer import Nodes, Peer, Piece, Proposal
-from usrstore.verbs import believing, vetting
+from usrstore.verbs import believing, memory, vetting
 from usrstore.verbs.audit import Moved, SyncResult
 from usrstore.verbs.meeting import Meeting, meet, note_agreement
 from usrstore.verbs.options import Agree, OnMeeting, Options, diverged
@@ -255,6 +255,8 @@ def _note(met: Meeting, manifest: ManifestId, options: Options, together: Togeth
     def remember() -> None:
         assert together.outcome is not None
         state = together.outcome.state
-        believing.remember(site.root, met.remote, site.dataset, state, manifest)
+        memory.remember(
+            site.root, met.remote, site.dataset, state, manifest, at_us=site.who.now_us()
+        )
 
     together.then(remember)

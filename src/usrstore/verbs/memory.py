@@ -1,0 +1,233 @@
+"""What this root remembers of others, in `.usr/seen.json`: pins, and how far each remote had come.
+
+A pin is the fingerprint of a key that `tofu` believed at first sight, or that a person pinned,
+for one dataset at one place. A high-water mark is the newest state of a remote, and the newest
+manifest of each dataset there: whoever goes back behind it is refused (`believing`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from usrstore.errors import NotFoundError
+from usrstore.objects.ids import ManifestId, ObjectId, StateId
+from usrstore.remote.peer import Seen
+from usrstore.root import Root
+from usrstore.trust.policy import Verified
+
+
+class Pin(NamedTuple):
+    """A key that is believed for one dataset at one place.
+
+    Attributes:
+        since_us: when it was pinned; None for one of before that was written down.
+    """
+
+    key: str
+    since_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """All that is known of one dataset at one place.
+
+    Attributes:
+        place: a remote's name; `push` stands for whoever pushes here.
+        pins: keys believed there.
+        signed: a signed state was seen there: an unsigned one is not taken after it.
+        state: the newest state of that remote, of whatever dataset.
+        head: the newest manifest of this dataset there, and when it was first seen.
+    """
+
+    place: str
+    dataset: str
+    pins: tuple[Pin, ...]
+    signed: bool
+    state: Seen | None
+    head: ManifestId | None
+    head_us: int | None
+
+
+def memories(root: Root) -> list[Memory]:
+    """Everything that is remembered, by place and dataset."""
+    notes = root.notes()
+    keys = {tuple(key.split(" ", 1)) for part in ("pins", "signed") for key in notes.get(part, {})}
+    for place, mark in notes.get("remotes", {}).items():
+        keys |= {(place, dataset) for dataset in mark.get("heads", {})}
+    return [_memory(notes, place, dataset) for place, dataset in sorted(keys)]
+
+
+def _memory(notes: dict[str, Any], place: str, dataset: str) -> Memory:
+    key = f"{place} {dataset}"
+    since = notes.get("pinned_us", {}).get(key, {})
+    mark = _mark(notes, place)
+    head = mark.get("heads", {}).get(dataset)
+    return Memory(
+        place=place,
+        dataset=dataset,
+        pins=tuple(Pin(pin, since.get(pin)) for pin in notes.get("pins", {}).get(key, ())),
+        signed=key in notes.get("signed", {}),
+        state=_state(mark),
+        head=ManifestId(ObjectId.parse(head)) if head else None,
+        head_us=mark.get("heads_us", {}).get(dataset),
+    )
+
+
+# ── pins ────────────────────────────────────────────────────────────────────────────────
+def pinned(root: Root, place: str, dataset: str) -> frozenset[str]:
+    """Keys pinned for a dataset at a place; '' stands for anywhere."""
+    return frozenset(
+        key
+        for at, keys in root.notes().get("pins", {}).items()
+        if at == f"{place} {dataset}" or (not place and at.endswith(f" {dataset}"))
+        for key in keys
+    )
+
+
+def signed(root: Root, place: str, dataset: str) -> bool:
+    """Whether a signed state of a dataset was ever taken from a place."""
+    return f"{place} {dataset}" in root.notes().get("signed", {})
+
+
+def remember_signer(
+    root: Root, place: str, dataset: str, verified: Verified, *, at_us: int
+) -> None:
+    """Pin the signer that `tofu` believed for the first time; note that there was a signature."""
+    if verified.verdict.key is None:
+        return
+    notes = root.notes()
+    key = f"{place} {dataset}"
+    if verified.pin is not None:
+        _pin(notes, key, verified.pin, at_us)
+    elif verified.verdict.status != "good" or key in notes.get("signed", {}):
+        return
+    notes.setdefault("signed", {})[key] = at_us
+    root.write_notes(notes)
+
+
+def pin(root: Root, place: str, dataset: str, fingerprint: str, *, at_us: int) -> None:
+    """Believe a key for one dataset at one place from now on."""
+    root.create_store()
+    notes = root.notes()
+    _pin(notes, f"{place} {dataset}", fingerprint, at_us)
+    root.write_notes(notes)
+
+
+def _pin(notes: dict[str, Any], key: str, fingerprint: str, at_us: int) -> None:
+    pins = notes.setdefault("pins", {})
+    pins[key] = sorted({*pins.get(key, ()), fingerprint})
+    notes.setdefault("pinned_us", {}).setdefault(key, {}).setdefault(fingerprint, at_us)
+
+
+def unpin(root: Root, place: str, dataset: str, fingerprint: str | None = None) -> list[str]:
+    """Forget one pin of a dataset at a place, or all of them; the next signer is then the first.
+
+    Raises:
+        NotFoundError: there is no such pin.
+    """
+    notes = root.notes()
+    key = f"{place} {dataset}"
+    pins: list[str] = notes.get("pins", {}).get(key, [])
+    gone = [pin for pin in pins if fingerprint in (None, pin)]
+    if not gone:
+        raise NotFoundError(
+            f"nothing of that kind is pinned for {dataset} at {place}; nothing was changed",
+            hint="usr trust show lists all pins",
+            code="pin-not-found",
+        )
+    left = [pin for pin in pins if pin not in gone]
+    since = notes.get("pinned_us", {}).get(key, {})
+    for pin in gone:
+        since.pop(pin, None)
+    if left:
+        notes["pins"][key] = left
+    else:
+        del notes["pins"][key]
+        notes.get("pinned_us", {}).pop(key, None)
+    root.write_notes(notes)
+    return gone
+
+
+# ── high-water marks ────────────────────────────────────────────────────────────────────
+def _mark(notes: dict[str, Any], remote: str) -> dict[str, Any]:
+    marks = notes.get("remotes", {})
+    mark = marks.get(remote, {}) if isinstance(marks, dict) else {}
+    return mark if isinstance(mark, dict) else {}
+
+
+def _state(mark: dict[str, Any]) -> Seen | None:
+    state = mark.get("state")
+    return Seen(int(state[0]), StateId(ObjectId.parse(state[1]))) if state else None
+
+
+def last_seen(root: Root, remote: str) -> Seen | None:
+    """The newest state of a remote that we have dealt with."""
+    return _state(_mark(root.notes(), remote))
+
+
+def last_head(root: Root, remote: str, dataset: str) -> ManifestId | None:
+    head = _mark(root.notes(), remote).get("heads", {}).get(dataset)
+    return ManifestId(ObjectId.parse(head)) if head else None
+
+
+def remember(
+    root: Root,
+    remote: str,
+    dataset: str,
+    state: Seen | None,
+    head: ManifestId | None,
+    *,
+    at_us: int,
+) -> None:
+    """Note how far a remote has come; it will not be believed if it goes back."""
+    if state is None and head is None:
+        return
+    notes = root.notes()
+    before = _mark(notes, remote)
+    mark: dict[str, Any] = {
+        "heads": dict(before.get("heads", {})),
+        "heads_us": dict(before.get("heads_us", {})),
+    }
+    if state is not None:
+        mark["state"] = [state.number, state.oid.hex()]
+    if head is not None and mark["heads"].get(dataset) != head.hex():
+        mark["heads"][dataset] = head.hex()
+        mark["heads_us"][dataset] = at_us
+    if mark != before:
+        notes.setdefault("remotes", {})[remote] = mark
+        root.write_notes(notes)
+
+
+def accept(
+    root: Root,
+    remote: str,
+    dataset: str,
+    state: Seen | None,
+    head: ManifestId | None,
+    *,
+    at_us: int,
+) -> None:
+    """Take a remote as it is now for the newest that was seen, though it went back or forked.
+
+    What was seen of its other datasets stays: each of them is accepted by itself.
+    """
+    notes = root.notes()
+    mark = dict(_mark(notes, remote))
+    for part in ("heads", "heads_us"):
+        mark[part] = {name: value for name, value in mark.get(part, {}).items() if name != dataset}
+    mark.pop("state", None)
+    if state is not None:
+        mark["state"] = [state.number, state.oid.hex()]
+    if head is not None:
+        mark["heads"][dataset], mark["heads_us"][dataset] = head.hex(), at_us
+    notes.setdefault("remotes", {})[remote] = mark
+    root.write_notes(notes)
+
+
+def remembered(root: Root, place: str | None, dataset: str | None) -> Iterator[Memory]:
+    """What is remembered of one place, one dataset, or both."""
+    for memory in memories(root):
+        if place in (None, memory.place) and dataset in (None, memory.dataset):
+            yield memory
