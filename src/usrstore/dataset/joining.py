@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from usrstore.dataset import keys, rowgroups, winners
 from usrstore.dataset.buckets import Buckets
 from usrstore.dataset.overlay import Overlay, OverlayFile
+from usrstore.dataset.tablefile import Folder
 from usrstore.dataset.winners import PLACE
 from usrstore.objects.sections import PRIMARY_FILE
 
@@ -23,7 +24,7 @@ _HOLD_BYTES = 96 << 20
 _JOIN_BYTES = 512 << 20
 
 
-def look_up(folder: str, found: Overlay, names: Sequence[str], base: Any) -> dict[str, Any]:
+def look_up(folder: Folder, found: Overlay, names: Sequence[str], base: Any) -> dict[str, Any]:
     """What one overlay has for some base rows.
 
     Args:
@@ -45,7 +46,7 @@ def look_up(folder: str, found: Overlay, names: Sequence[str], base: Any) -> dic
     return {name: winners.settle(rows, count, name).take(coded.indices) for name in names}
 
 
-def _hits(folder: str, item: OverlayFile, wanted: Any) -> tuple[Any, Any]:
+def _hits(folder: Folder, item: OverlayFile, wanted: Any) -> tuple[Any, Any]:
     """Which rows of an overlay file have one of the wanted keys, and which key."""
     nths, places = [], []
     start = 0
@@ -73,7 +74,9 @@ def _files(found: Overlay, names: Sequence[str]) -> list[tuple[OverlayFile, list
     return [(item, have) for item, have in rows if have]
 
 
-def spill(folder: str, found: Overlay, names: Sequence[str], *, scratch: str, run: int) -> Buckets:
+def spill(
+    folder: Folder, found: Overlay, names: Sequence[str], *, scratch: str, run: int
+) -> Buckets:
     """All rows of one overlay, sorted into runs of `run` base rows.
 
     Args:
@@ -108,7 +111,7 @@ def spill(folder: str, found: Overlay, names: Sequence[str], *, scratch: str, ru
     return buckets
 
 
-def _all_keys(folder: str, files: Iterable[tuple[str, str]], key: str) -> Iterator[Any]:
+def _all_keys(folder: Folder, files: Iterable[tuple[str, str]], key: str) -> Iterator[Any]:
     for path, column in files:
         for batch in rowgroups.batches(folder, path, [column]):
             yield keys.normalize(batch.column(0), key)

@@ -24,8 +24,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from usrstore.dataset import tablefile
 from usrstore.dataset.keys import KEYS
-from usrstore.errors import OverlayError
+from usrstore.dataset.tablefile import Folder
+from usrstore.errors import OverlayError, UsrError
 from usrstore.objects.sections import DERIVED_FOLDER
 
 ARCHIVED = "_archived"
@@ -135,7 +137,7 @@ class Overlay:
             ) from exc
 
 
-def find(folder: str) -> dict[str, tuple[str, ...]]:
+def find(folder: Folder) -> dict[str, tuple[str, ...]]:
     """The overlay files of a dataset by namespace, as paths in its folder, sorted.
 
     Archived overlays, ledgers and what other tools are still writing are not among them.
@@ -143,7 +145,32 @@ def find(folder: str) -> dict[str, tuple[str, ...]]:
     Raises:
         OverlayError: namespaces that have a compact file and parts, all of them named.
     """
-    derived = os.path.join(folder, DERIVED_FOLDER)
+    if isinstance(folder, str | os.PathLike):
+        name = os.path.basename(folder)
+        compact, parts = _in_folder(os.path.join(folder, DERIVED_FOLDER))
+    else:
+        name = "the state"
+        compact, parts = _in_paths(folder.paths())
+    if both := sorted(compact & parts.keys()):
+        listed = "; ".join(
+            f"{DERIVED_FOLDER}/{ns}.parquet and {DERIVED_FOLDER}/{ns}/{parts[ns][0]}"
+            + (f" (of {len(parts[ns])} parts)" if len(parts[ns]) > 1 else "")
+            for ns in both
+        )
+        raise OverlayError(
+            f"{name} has a compact overlay and parts at once: {listed}; nothing was changed",
+            hint="keep one of the two: move the other out of the dataset",
+            code="overlay-both-forms",
+        )
+    found: dict[str, tuple[str, ...]] = {ns: (compact_path(ns),) for ns in compact}
+    found |= {
+        ns: tuple(f"{DERIVED_FOLDER}/{ns}/{name}" for name in names) for ns, names in parts.items()
+    }
+    return dict(sorted(found.items()))
+
+
+def _in_folder(derived: str) -> tuple[set[str], dict[str, list[str]]]:
+    """Namespaces with a compact file; names of the parts of the others."""
     compact: set[str] = set()
     parts: dict[str, list[str]] = {}
     for entry in _entries(derived):
@@ -156,23 +183,22 @@ def find(folder: str) -> dict[str, tuple[str, ...]]:
             names = sorted(e.name for e in _entries(entry.path) if _PART.match(e.name))
             if names:
                 parts[stem] = names
-    if both := sorted(compact & parts.keys()):
-        listed = "; ".join(
-            f"{DERIVED_FOLDER}/{ns}.parquet and {DERIVED_FOLDER}/{ns}/{parts[ns][0]}"
-            + (f" (of {len(parts[ns])} parts)" if len(parts[ns]) > 1 else "")
-            for ns in both
-        )
-        raise OverlayError(
-            f"{os.path.basename(folder)} has a compact overlay and parts at once: {listed}; "
-            "nothing was changed",
-            hint="keep one of the two: move the other out of the dataset",
-            code="overlay-both-forms",
-        )
-    found: dict[str, tuple[str, ...]] = {ns: (compact_path(ns),) for ns in compact}
-    found |= {
-        ns: tuple(f"{DERIVED_FOLDER}/{ns}/{name}" for name in names) for ns, names in parts.items()
-    }
-    return dict(sorted(found.items()))
+    return compact, parts
+
+
+def _in_paths(paths: Iterable[str]) -> tuple[set[str], dict[str, list[str]]]:
+    """The same of the files of a state."""
+    compact: set[str] = set()
+    parts: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        match path.split("/"):
+            case [top, name] if top == DERIVED_FOLDER and name.endswith(".parquet"):
+                if _NAMESPACE.match(name.removesuffix(".parquet")):
+                    compact.add(name.removesuffix(".parquet"))
+            case [top, stem, name] if top == DERIVED_FOLDER:
+                if _NAMESPACE.match(stem) and _PART.match(name):
+                    parts.setdefault(stem, []).append(name)
+    return compact, parts
 
 
 def _entries(path: str) -> list[os.DirEntry[str]]:
@@ -183,7 +209,7 @@ def _entries(path: str) -> list[os.DirEntry[str]]:
         return []
 
 
-def load(folder: str, namespaces: Iterable[str] | None = None) -> dict[str, Overlay]:
+def load(folder: Folder, namespaces: Iterable[str] | None = None) -> dict[str, Overlay]:
     """The overlays of a dataset by namespace, footers read, files oldest first.
 
     Args:
@@ -215,7 +241,7 @@ def _check_agreement(namespace: str, files: list[OverlayFile]) -> None:
         )
 
 
-def inspect(folder: str, path: str) -> OverlayFile:
+def inspect(folder: Folder, path: str) -> OverlayFile:
     """What the footer of an overlay file says.
 
     Raises:
@@ -224,11 +250,15 @@ def inspect(folder: str, path: str) -> OverlayFile:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    full = os.path.join(folder, path)
     try:
-        with pq.ParquetFile(full) as file:
+        with pq.ParquetFile(tablefile.find(folder, path).open()) as file:
             footer, schema = file.metadata, file.schema_arrow
-        size = os.stat(full).st_size
+        if isinstance(folder, str | os.PathLike):
+            size = os.stat(os.path.join(folder, path)).st_size
+        else:
+            size = folder.size(path)
+    except UsrError:
+        raise
     except (OSError, pa.ArrowException) as exc:
         raise OverlayError(
             f"{path} cannot be read as Parquet: {exc}",

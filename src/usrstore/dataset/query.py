@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from usrstore.dataset import joining, keys, overlay, rowgroups, winners
 from usrstore.dataset.overlay import Overlay
+from usrstore.dataset.tablefile import Folder
 from usrstore.errors import ChangedWhileReadError, IntegrityError, InvalidInputError
 from usrstore.objects.sections import PRIMARY_FILE
 
@@ -38,7 +39,7 @@ class View:
     """A dataset as one table.
 
     Attributes:
-        folder: the dataset.
+        folder: the dataset: its folder, or the files of a state.
         base: a `pyarrow.Schema`: the columns of records.parquet.
         rows: of the base, deleted ones included.
         overlays: by namespace.
@@ -46,7 +47,7 @@ class View:
         stamps: the files that this is a view of.
     """
 
-    folder: str
+    folder: Folder
     base: Any
     rows: int
     overlays: dict[str, Overlay]
@@ -289,7 +290,7 @@ class _Plan:
         return below.cast(kind) if below is not None else pa.nulls(len(base), kind)
 
 
-def open_view(folder: str) -> View:
+def open_view(folder: Folder) -> View:
     """Look at a dataset: its footers, no rows.
 
     Raises:
@@ -309,8 +310,10 @@ def open_view(folder: str) -> View:
     return View(folder, base, rows, overlays, pa.schema(list(fields.values())), stamps)
 
 
-def stamps_of(folder: str) -> Stamps:
-    """The files that a view reads, as they are on the disk now."""
+def stamps_of(folder: Folder) -> Stamps:
+    """The files that a view reads, as they are on the disk now; none for a state, which stays."""
+    if not isinstance(folder, str | os.PathLike):
+        return {}
     paths = [PRIMARY_FILE, *(path for paths in overlay.find(folder).values() for path in paths)]
     stamps: Stamps = {}
     for path in paths:

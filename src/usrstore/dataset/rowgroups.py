@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -10,22 +9,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from usrstore.errors import IntegrityError
+from usrstore.dataset import tablefile
+from usrstore.dataset.tablefile import Folder, TableFile
+from usrstore.errors import IntegrityError, UsrError
 
 BATCH_ROWS = 1 << 16
 
 
-def open_file(folder: str, path: str) -> Any:
+def open_file(folder: Folder, path: str) -> Any:
     """A `pyarrow.parquet.ParquetFile`, to be used in a `with` block.
 
     Raises:
         IntegrityError: it is missing or no Parquet file.
     """
-    full = os.path.join(folder, path)
+    return open_table(tablefile.find(folder, path))
+
+
+def open_table(file: TableFile) -> Any:
+    """The same of a file wherever its bytes are."""
     try:
-        return pq.ParquetFile(full, buffer_size=1 << 20, pre_buffer=False)
+        return pq.ParquetFile(file.open(), buffer_size=1 << 20, pre_buffer=False)
+    except UsrError:
+        raise
     except (OSError, pa.ArrowException) as exc:
-        raise unreadable(full, exc) from exc
+        raise unreadable(file.name, exc) from exc
 
 
 def unreadable(path: str, exc: Exception) -> IntegrityError:
@@ -38,7 +45,7 @@ def unreadable(path: str, exc: Exception) -> IntegrityError:
     )
 
 
-def batches(folder: str, path: str, columns: Sequence[str]) -> Iterator[Any]:
+def batches(folder: Folder, path: str, columns: Sequence[str]) -> Iterator[Any]:
     """All rows of a file as record batches of these columns, in this order.
 
     Raises:
@@ -49,14 +56,19 @@ def batches(folder: str, path: str, columns: Sequence[str]) -> Iterator[Any]:
             for batch in file.iter_batches(BATCH_ROWS, columns=list(columns)):
                 yield batch.select(list(columns))
         except (OSError, pa.ArrowException) as exc:
-            raise unreadable(os.path.join(folder, path), exc) from exc
+            raise unreadable(tablefile.find(folder, path).name, exc) from exc
 
 
-def runs(folder: str, path: str, columns: Sequence[str], size: int) -> Iterator[Any]:
+def runs(folder: Folder, path: str, columns: Sequence[str], size: int) -> Iterator[Any]:
     """The same as tables of exactly `size` rows; the last may be shorter."""
+    return regular(batches(folder, path, columns), size)
+
+
+def regular(found: Iterable[Any], size: int) -> Iterator[Any]:
+    """Record batches as tables of exactly `size` rows; the last may be shorter."""
     waiting: list[Any] = []
     held = 0
-    for batch in batches(folder, path, columns):
+    for batch in found:
         rest = batch
         while held + len(rest) >= size:
             waiting.append(rest.slice(0, size - held))
@@ -70,7 +82,7 @@ def runs(folder: str, path: str, columns: Sequence[str], size: int) -> Iterator[
         yield pa.Table.from_batches(waiting)
 
 
-def pick(folder: str, path: str, rows: Any, columns: Sequence[str]) -> Any:
+def pick(folder: Folder, path: str, rows: Any, columns: Sequence[str]) -> Any:
     """Some rows of a file by their rising numbers (an int64 array), as one table.
 
     Row groups that have none of them are not read.
@@ -107,7 +119,7 @@ def bare(rows: int) -> Any:
     return pa.table({"": pa.nulls(rows)}).select([])
 
 
-def decoded_bytes(folder: str, path: str, columns: Iterable[str]) -> int:
+def decoded_bytes(folder: Folder, path: str, columns: Iterable[str]) -> int:
     """About what these columns come to in memory."""
     wanted = set(columns)
     with open_file(folder, path) as file:

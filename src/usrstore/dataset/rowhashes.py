@@ -1,27 +1,36 @@
 """Which parts of two Parquet files are the same bytes: row groups, and columns inside them.
 
 A column chunk says nothing of where it stands in its file, so equal bytes are equal values.
-Hashing costs one read of the bytes and decodes nothing; what is equal need not be looked at.
+Where both files' chunks are known, a column is told by the chunks that cover it, and nothing
+is read but the footers. Else its bytes are hashed, which decodes nothing.
 """
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import os
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from usrstore.dataset import rowgroups
+from usrstore.dataset.tablefile import Range, TableFile
 from usrstore.objects.ids import ContentHash, ContentHasher
 
 _READ_BYTES = 1 << 20
 
 
 class Group(NamedTuple):
-    """A row group: its number, the number of its first row, its rows, a hash of each column."""
+    """A row group: its number, the number of its first row, its rows, a hash of each column.
+
+    `ranges` are the bytes of each column.
+    """
 
     number: int
     start: int
     rows: int
     hashes: dict[str, ContentHash]
+    ranges: dict[str, list[Range]]
 
 
 class Pair(NamedTuple):
@@ -40,73 +49,124 @@ class Pairing(NamedTuple):
 
     Attributes:
         pairs: groups that both have, in the order of the second file.
-        only_a, only_b: numbers of the groups that have no partner.
+        only_a, only_b: the groups that have no partner, in their order.
     """
 
     pairs: list[Pair]
-    only_a: list[int]
-    only_b: list[int]
+    only_a: list[Group]
+    only_b: list[Group]
 
 
-def groups(path: str) -> list[Group]:
+def groups(file: TableFile, *, by_cut: bool = False) -> list[Group]:
     """The row groups of a file with the hashes of their columns.
+
+    Args:
+        file: which.
+        by_cut: take the chunks that cover a column for its hash; else its bytes are read.
 
     Raises:
         IntegrityError: it does not open as Parquet.
     """
-    with rowgroups.open_file(os.path.dirname(path), os.path.basename(path)) as file:
-        footer = file.metadata
-    found, start = [], 0
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    with rowgroups.open_table(file) as opened:
+        footer = opened.metadata
+    if by_cut:
+        return _groups(footer, _Cover(file.cut or ()).feed)
+    opened = file.open()
+    if not isinstance(opened, str):
+        with opened:
+            return _groups(footer, lambda hasher, at: _feed_file(hasher, opened, at))
+    fd = os.open(opened, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        for number in range(footer.num_row_groups):
-            group = footer.row_group(number)
-            found.append(Group(number, start, group.num_rows, _hashes(fd, group)))
-            start += group.num_rows
+        return _groups(footer, lambda hasher, at: _feed(hasher, fd, at))
     finally:
         os.close(fd)
+
+
+def _groups(footer: Any, feed: Callable[[ContentHasher, Range], None]) -> list[Group]:
+    found, start = [], 0
+    levels = [footer.schema.column(n) for n in range(footer.num_columns)]
+    shapes = [
+        f"{column.path} {column.max_definition_level} {column.max_repetition_level}"
+        for column in levels
+    ]
+    for number in range(footer.num_row_groups):
+        group = footer.row_group(number)
+        hashers: dict[str, ContentHasher] = {}
+        ranges: dict[str, list[Range]] = {}
+        for at, shape in enumerate(shapes):
+            column = group.column(at)
+            name = column.path_in_schema.partition(".")[0]
+            hasher = hashers.setdefault(name, ContentHasher())
+            place = _range(column)
+            # What the bytes mean: the same bytes of another codec or type are other values.
+            hasher.update(f"{shape} {column.physical_type} {column.compression}\n".encode())
+            feed(hasher, place)
+            ranges.setdefault(name, []).append(place)
+        hashes = {name: hasher.digest() for name, hasher in hashers.items()}
+        found.append(Group(number, start, group.num_rows, hashes, ranges))
+        start += group.num_rows
     return found
 
 
-def _hashes(fd: int, group: Any) -> dict[str, ContentHash]:
-    hashers: dict[str, ContentHasher] = {}
-    for number in range(group.num_columns):
-        column = group.column(number)
-        name = column.path_in_schema.partition(".")[0]
-        hasher = hashers.setdefault(name, ContentHasher())
-        start = column.data_page_offset
-        if column.has_dictionary_page and column.dictionary_page_offset:
-            start = min(start, column.dictionary_page_offset)
-        left = column.total_compressed_size
-        # What the bytes mean: the same bytes of another codec or type are other values.
-        hasher.update(
-            f"{column.path_in_schema} {column.physical_type} {column.compression}".encode()
-        )
-        while left > 0:
-            piece = os.pread(fd, min(left, _READ_BYTES), start)
-            if not piece:
-                break
-            hasher.update(piece)
-            start, left = start + len(piece), left - len(piece)
-    return {name: hasher.digest() for name, hasher in hashers.items()}
+def _range(column: Any) -> Range:
+    start: int = column.data_page_offset
+    if column.has_dictionary_page and column.dictionary_page_offset:
+        start = min(start, column.dictionary_page_offset)
+    return start, column.total_compressed_size
 
 
-def pair(a: str, b: str, key: str) -> Pairing:
+class _Cover:
+    """The chunks of a file by their offsets."""
+
+    def __init__(self, cut: Sequence[tuple[bytes, int]]) -> None:
+        self._oids = [oid for oid, _ in cut]
+        self._starts = list(itertools.accumulate((size for _, size in cut), initial=0))
+
+    def feed(self, hasher: ContentHasher, place: Range) -> None:
+        """Equal for two ranges only if their bytes are: the chunks, and where in them."""
+        start, length = place
+        first = max(bisect.bisect_right(self._starts, start) - 1, 0)
+        last = bisect.bisect_left(self._starts, start + length)
+        inside = start - self._starts[first]
+        hasher.update(f"{inside} {length}\n".encode())
+        hasher.update(b"".join(self._oids[first:last]))
+
+
+def _feed(hasher: ContentHasher, fd: int, place: Range) -> None:
+    start, left = place
+    while left > 0:
+        piece = os.pread(fd, min(left, _READ_BYTES), start)
+        if not piece:
+            break
+        hasher.update(piece)
+        start, left = start + len(piece), left - len(piece)
+
+
+def _feed_file(hasher: ContentHasher, file: Any, place: Range) -> None:
+    start, left = place
+    file.seek(start)
+    while left > 0 and (piece := file.read(min(left, _READ_BYTES))):
+        hasher.update(piece)
+        left -= len(piece)
+
+
+def pair(a: TableFile, b: TableFile, key: str) -> Pairing:
     """Match the row groups of two files by their key columns.
 
     Args:
         a, b: Parquet files.
         key: the column that names a row.
     """
+    by_cut = a.cut is not None and b.cut is not None
     waiting: dict[tuple[ContentHash | None, int], list[Group]] = {}
-    for group in reversed(groups(a)):
+    for group in reversed(groups(a, by_cut=by_cut)):
         waiting.setdefault((group.hashes.get(key), group.rows), []).append(group)
     pairs, only_b = [], []
-    for group in groups(b):
+    for group in groups(b, by_cut=by_cut):
         partners = waiting.get((group.hashes.get(key), group.rows))
         if partners:
             pairs.append(Pair(partners.pop(), group))
         else:
-            only_b.append(group.number)
-    only_a = sorted(group.number for rest in waiting.values() for group in rest)
+            only_b.append(group)
+    only_a = sorted((group for rest in waiting.values() for group in rest), key=lambda g: g.number)
     return Pairing(pairs, only_a, only_b)

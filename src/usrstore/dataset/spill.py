@@ -30,6 +30,8 @@ class Spill:
 
     def add(self, rows: Any, key: str) -> None:
         """Take some rows; `key` names the column that decides where they go."""
+        if not len(rows):
+            return
         self._waiting.append((rows, self._places(rows.column(key))))
         self._bytes += rows.nbytes
         if self._bytes >= _HOLD_BYTES:
@@ -38,18 +40,25 @@ class Spill:
     def _places(self, keys: Any) -> Any:
         """The part of each key: the same for equal keys, and spread evenly."""
         whole = keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
-        known = whole.dictionary_encode() if not pa.types.is_dictionary(whole.type) else whole
-        parts = [
-            zlib.crc32(repr(value).encode()) % self._parts for value in known.dictionary.to_pylist()
-        ]
-        places = pa.array(parts, pa.int32())
-        return pc.fill_null(places.take(known.indices), 0)
+        if pa.types.is_string(whole.type) or pa.types.is_large_string(whole.type):
+            values = whole.cast(pa.large_binary()).to_pylist()
+        else:
+            values = [repr(value).encode() for value in whole.to_pylist()]
+        crc, parts = zlib.crc32, self._parts
+        return pa.array([crc(value or b"") % parts for value in values], pa.int32())
 
     def flush(self) -> None:
         """Write what waits."""
-        for rows, places in self._waiting:
-            for number in pc.unique(places).to_pylist():
-                self._append(number, rows.filter(pc.equal(places, number)))
+        if self._waiting:
+            rows = pa.concat_tables([table for table, _ in self._waiting])
+            places = pa.chunked_array([found for _, found in self._waiting])
+            order = pc.sort_indices(places)  # stable: rows of a part stay in their order
+            sorted_rows = rows.take(order)
+            counts = _counts(places)
+            start = 0
+            for number in sorted(counts):
+                self._append(number, sorted_rows.slice(start, counts[number]))
+                start += counts[number]
         self._waiting, self._bytes = [], 0
 
     def _append(self, number: int, rows: Any) -> None:
@@ -83,3 +92,11 @@ class Spill:
             os.unlink(self._path(number))
         if self._written:
             os.rmdir(self._folder)
+
+
+def _counts(places: Any) -> dict[int, int]:
+    """How many rows go to each part."""
+    counted = pc.value_counts(places)
+    return dict(
+        zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
+    )

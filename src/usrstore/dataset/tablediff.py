@@ -1,40 +1,31 @@
 """What changed between two tables, row by row and column by column.
 
 Rows are told apart by a key, whatever their order. Row groups and columns that are the same
-bytes in both files are passed over (`rowhashes`), so the cost follows the change. Memory
-holds the difference, and never more than a share of the rest at a time.
+bytes in both files are passed over (`rowhashes`), so the cost follows the change; of groups
+with equal keys only the columns that differ are read. The others are joined (`tablejoin`).
+Memory holds a few runs of rows, and of the rest never more than a share at a time.
 """
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from usrstore.dataset import rowgroups, rowhashes
-from usrstore.dataset.spill import Spill
-from usrstore.errors import IntegrityError, InvalidInputError
+from usrstore.dataset import changes, rowgroups, rowhashes, tablejoin
+from usrstore.dataset.changes import ROW, Cells, Delta, differing
+from usrstore.dataset.rowhashes import Group, Pair
+from usrstore.dataset.tablefile import Range, TableFile
+from usrstore.dataset.tablejoin import HOLD_BYTES, Rule
+from usrstore.errors import InvalidInputError
 
-ROW = "\0row"
-"""A column of our own beside those of a table: the number of the row in its file."""
-_HOLD_BYTES = 256 << 20
+__all__ = ["ROW", "Cells", "Delta", "Schemas", "collect", "deltas", "differing", "schemas"]
 
-
-@dataclass(frozen=True)
-class Cells:
-    """Values of one column that differ: three arrays of one length."""
-
-    keys: Any
-    old: Any
-    new: Any
-
-    def __len__(self) -> int:
-        return len(self.keys)
+_AHEAD_BYTES = 16 << 20
+Table = str | TableFile
 
 
 @dataclass(frozen=True)
@@ -57,46 +48,26 @@ class Schemas:
         return bool(self.added or self.removed or self.retyped)
 
 
-@dataclass(frozen=True)
-class Delta:
-    """Some of what changed, or all of it.
-
-    Attributes:
-        added: rows that only the second table has, with a column ROW.
-        removed: rows that only the first has, with a column ROW.
-        cells: by column.
-    """
-
-    added: Any
-    removed: Any
-    cells: dict[str, Cells] = field(default_factory=dict)
-
-    @property
-    def changed_keys(self) -> Any:
-        """The keys of rows that both have, and that differ."""
-        arrays = [found.keys for found in self.cells.values()]
-        return pc.unique(pa.concat_arrays(arrays)) if arrays else pa.array([], pa.string())
-
-    @property
-    def empty(self) -> bool:
-        return not (len(self.added) or len(self.removed) or self.cells)
-
-
-def schemas(a: str, b: str, key: str, columns: Sequence[str] = ()) -> Schemas:
+def schemas(a: Table, b: Table, key: str, columns: Sequence[str] = ()) -> Schemas:
     """Compare the columns of two Parquet files, or some of them.
 
     Raises:
         InvalidInputError: one of them has no such key.
         IntegrityError: not Parquet.
     """
-    before, after = _schema(a), _schema(b)
-    for path, found in ((a, before), (b, after)):
+    before, after = _schema(_file(a)), _schema(_file(b))
+    for file, found in ((_file(a), before), (_file(b), after)):
         if key not in found.names:
             raise InvalidInputError(
-                f"{os.path.basename(path)} has no column {key!r} to tell rows apart by",
+                f"{os.path.basename(file.name)} has no column {key!r} to tell rows apart by",
                 hint=f"it has: {', '.join(found.names[:12])}",
                 code="column-unknown",
             )
+    return compare_schemas(before, after, key, columns)
+
+
+def compare_schemas(before: Any, after: Any, key: str, columns: Sequence[str] = ()) -> Schemas:
+    """The same of schemas that are known."""
     wanted = set(columns) | {key} if columns else {*before.names, *after.names}
     both = [n for n in before.names if n in after.names and n in wanted]
     retyped = {
@@ -113,60 +84,134 @@ def schemas(a: str, b: str, key: str, columns: Sequence[str] = ()) -> Schemas:
     )
 
 
-def _schema(path: str) -> Any:
-    with rowgroups.open_file(os.path.dirname(path), os.path.basename(path)) as file:
-        return file.schema_arrow.remove_metadata()
+def _file(table: Table) -> TableFile:
+    return TableFile.at(table) if isinstance(table, str) else table
+
+
+def _schema(file: TableFile) -> Any:
+    with rowgroups.open_table(file) as opened:
+        return opened.schema_arrow.remove_metadata()
 
 
 def deltas(
-    a: str,
-    b: str,
+    a: Table,
+    b: Table,
     key: str,
     *,
     scratch: str,
     columns: Sequence[str] = (),
-    hold_bytes: int = _HOLD_BYTES,
+    unique: bool = True,
+    hold_bytes: int = HOLD_BYTES,
 ) -> Iterator[Delta]:
     """What changed from `a` to `b`, a part at a time.
 
     Args:
         a, b: Parquet files.
-        key: the column that names a row; its values are unique in each file.
-        scratch: an empty folder; used if much changed.
+        key: the column that names a row.
+        scratch: an empty folder; used if much changed its place.
         columns: which are compared; none stands for all that both have.
-        hold_bytes: how much of the rows that changed place is decoded at a time.
+        unique: whether a key that comes twice is an error; else rows with one key are partners
+            in the order in which they come.
+        hold_bytes: how much of the rows that changed place waits in memory.
 
     Raises:
-        IntegrityError: a file that is damaged, or that has a key twice.
+        IntegrityError: a file that is damaged, or that has a key twice where it must not.
         InvalidInputError: no such key.
     """
-    found = schemas(a, b, key, columns)
-    pairing = rowhashes.pair(a, b, key)
+    first_file, second_file = _file(a), _file(b)
+    found = schemas(first_file, second_file, key, columns)
     compared = [name for name in found.common if name != key]
-    with _File(a) as first, _File(b) as second:
-        for pair in pairing.pairs:
-            if unequal := pair.unequal(compared):
-                one = first.group(pair.a.number, [key, *unequal])
-                two = second.group(pair.b.number, [key, *unequal])
-                cells = _cells(one.column(key), one, two, unequal)
-                if cells:
-                    yield Delta(first.nothing(), second.nothing(), cells)
-        size = first.decoded(pairing.only_a) + second.decoded(pairing.only_b)
-        if not pairing.only_a and not pairing.only_b:
-            return
-        if size <= hold_bytes:
-            yield _join(first.rows(pairing.only_a), second.rows(pairing.only_b), key, compared)
-            return
-        parts = math.ceil(size / hold_bytes)
-        with (
-            Spill(os.path.join(scratch, "a"), parts) as left,
-            Spill(os.path.join(scratch, "b"), parts) as right,
-        ):
-            first.spill(pairing.only_a, key, left)
-            second.spill(pairing.only_b, key, right)
-            for number in range(parts):
-                one = left.read(number, first.nothing)
-                yield _join(one, right.read(number, second.nothing), key, compared)
+    retyped = key in found.retyped
+    pairing = rowhashes.pair(first_file, second_file, key)
+    with _File(first_file) as first, _File(second_file) as second:
+        nothing = changes.nothing(second.schema), changes.nothing(first.schema)
+        for pair, unequal in _ahead(first_file, second_file, key, compared, pairing.pairs):
+            for cells in _in_place(first, second, pair, key, unequal):
+                yield Delta(*nothing, cells)
+        if retyped or pairing.only_a or pairing.only_b:
+            yield from tablejoin.join(
+                first.rows(pairing.only_a),
+                second.rows(pairing.only_b),
+                Rule(key, compared, unique),
+                scratch=scratch,
+                schemas=(nothing[1].schema, nothing[0].schema),
+                hold_bytes=hold_bytes,
+            )
+
+
+def _ahead(
+    a: TableFile, b: TableFile, key: str, compared: list[str], pairs: Iterable[Pair]
+) -> Iterator[tuple[Pair, list[str]]]:
+    """Pairs that differ, and in which columns; what will be read of them is asked for before."""
+    waiting: list[tuple[Pair, list[str]]] = []
+    ranges: tuple[list[Range], list[Range]] = ([], [])
+    size = 0
+    for pair in pairs:
+        unequal = pair.unequal(compared)
+        if not unequal:
+            continue
+        waiting.append((pair, unequal))
+        for group, wanted in zip(pair, ranges, strict=True):
+            places = [place for name in (*unequal, key) for place in group.ranges[name]]
+            wanted.extend(places)
+            size += sum(length for _, length in places)
+        if size >= _AHEAD_BYTES:
+            yield from _told(a, b, ranges, waiting)
+            waiting, ranges, size = [], ([], []), 0
+    yield from _told(a, b, ranges, waiting)
+
+
+def _told(
+    a: TableFile,
+    b: TableFile,
+    ranges: tuple[list[Range], list[Range]],
+    waiting: list[tuple[Pair, list[str]]],
+) -> Iterator[tuple[Pair, list[str]]]:
+    if waiting:
+        a.expect(ranges[0])
+        b.expect(ranges[1])
+    yield from waiting
+
+
+def _in_place(
+    first: _File, second: _File, pair: Pair, key: str, unequal: list[str]
+) -> Iterator[dict[str, Cells]]:
+    """Cells that differ in a row group whose keys are the same; keys are read if need be."""
+    keys = _Keys(second, pair.b, key)
+    start = 0
+    for one, two in zip(first.runs(pair.a, unequal), second.runs(pair.b, unequal), strict=True):
+        where = {
+            name: found
+            for name in unequal
+            if len(found := differing(changes.array(one[name]), changes.array(two[name])))
+        }
+        if where:
+            at = keys.of(start)
+            yield {
+                name: Cells(
+                    at.take(found),
+                    changes.array(one[name]).take(found),
+                    changes.array(two[name]).take(found),
+                )
+                for name, found in where.items()
+            }
+        start += len(one)
+
+
+class _Keys:
+    """The keys of a row group, run by run, for those who skip most of them."""
+
+    def __init__(self, file: _File, group: Group, key: str) -> None:
+        self._runs = file.runs(group, [key])
+        self._start, self._key = 0, key
+
+    def of(self, start: int) -> Any:
+        """The keys of the run that begins at a row; runs are asked for in order."""
+        for run in self._runs:
+            at, self._start = self._start, self._start + len(run)
+            if at == start:
+                return changes.array(run.column(self._key))
+        raise AssertionError(start)
 
 
 def collect(parts: Iterator[Delta]) -> Delta | None:
@@ -178,13 +223,15 @@ def collect(parts: Iterator[Delta]) -> Delta | None:
     for part in held:
         for name, some in part.cells.items():
             cells.setdefault(name, []).append(some)
-    joined = {
-        name: Cells(*(pa.concat_arrays(arrays) for arrays in zip(*map(_arrays, some), strict=True)))
-        for name, some in cells.items()
-    }
+    joined = {name: _joined(some) for name, some in cells.items()}
     added = pa.concat_tables([part.added for part in held]).sort_by(ROW)
     removed = pa.concat_tables([part.removed for part in held]).sort_by(ROW)
     return Delta(added, removed, joined)
+
+
+def _joined(some: list[Cells]) -> Cells:
+    columns = zip(*map(_arrays, some), strict=True)
+    return Cells(*(pa.concat_arrays(arrays) for arrays in columns))
 
 
 def _arrays(cells: Cells) -> tuple[Any, Any, Any]:
@@ -194,115 +241,33 @@ def _arrays(cells: Cells) -> tuple[Any, Any, Any]:
 class _File:
     """A Parquet file read row group by row group."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._file = rowgroups.open_file(os.path.dirname(path), os.path.basename(path))
+    def __init__(self, file: TableFile) -> None:
+        self._table = file
+        self._file = rowgroups.open_table(file)
         self.schema = self._file.schema_arrow.remove_metadata()
-        footer = self._file.metadata
-        self._starts = [0]
-        for number in range(footer.num_row_groups):
-            self._starts.append(self._starts[-1] + footer.row_group(number).num_rows)
 
-    def group(self, number: int, columns: list[str]) -> Any:
+    def runs(self, group: Group, columns: Sequence[str]) -> Iterator[Any]:
+        """The rows of a group as tables of `rowgroups.BATCH_ROWS` rows; the last may be shorter."""
         try:
-            return self._file.read_row_group(number, columns=columns).combine_chunks()
+            batches = self._file.iter_batches(
+                rowgroups.BATCH_ROWS, row_groups=[group.number], columns=list(columns)
+            )
+            for table in rowgroups.regular(batches, rowgroups.BATCH_ROWS):
+                yield table.select(list(columns)).replace_schema_metadata(None)
         except (OSError, pa.ArrowException) as exc:
-            raise rowgroups.unreadable(self.path, exc) from exc
+            raise rowgroups.unreadable(self._table.name, exc) from exc
 
-    def nothing(self) -> Any:
-        return self.schema.append(pa.field(ROW, pa.int64())).empty_table()
-
-    def decoded(self, numbers: list[int]) -> int:
-        footer = self._file.metadata
-        return sum(footer.row_group(number).total_byte_size for number in numbers)
-
-    def rows(self, numbers: list[int]) -> Any:
-        tables = [self._numbered(number) for number in numbers]
-        return pa.concat_tables(tables).combine_chunks() if tables else self.nothing()
-
-    def _numbered(self, number: int) -> Any:
-        table = self.group(number, list(self.schema.names)).replace_schema_metadata(None)
-        start = self._starts[number]
-        return table.append_column(ROW, pa.array(range(start, start + len(table)), pa.int64()))
-
-    def spill(self, numbers: list[int], key: str, spill: Spill) -> None:
-        for number in numbers:
-            spill.add(self._numbered(number), key)
-        spill.flush()
+    def rows(self, groups: Sequence[Group]) -> Iterator[Any]:
+        """All columns of some groups, with the column ROW."""
+        for group in groups:
+            self._table.expect([place for places in group.ranges.values() for place in places])
+            start = group.start
+            for table in self.runs(group, self.schema.names):
+                yield changes.numbered(table, start)
+                start += len(table)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exc: object) -> None:
         self._file.close()
-
-
-def _join(one: Any, two: Any, key: str, compared: list[str]) -> Delta:
-    """What changed between rows that may be anywhere in their files."""
-    a, b = one.column(key).combine_chunks(), two.column(key).combine_chunks()
-    for keys in (a, b):
-        if keys.null_count or len(pc.unique(keys)) != len(keys):
-            raise IntegrityError(
-                f"the column {key} does not tell rows apart: a value comes twice, or is missing; "
-                "nothing was changed",
-                hint="usr maintenance dedupe DATASET --key id --keep keep-first",
-                code="duplicate-keys",
-            )
-    if a.type != b.type:
-        raise IntegrityError(f"the column {key} is {a.type} on one side and {b.type} on the other")
-    place = pc.index_in(a, b)
-    here = pc.is_valid(place)
-    both_a = one.filter(here)
-    both_b = two.take(place.filter(here))
-    added = two.filter(pc.invert(pc.is_in(b, a)))
-    cells = _cells(both_a.column(key), both_a, both_b, compared)
-    return Delta(added, one.filter(pc.invert(here)), cells)
-
-
-def _cells(keys: Any, one: Any, two: Any, columns: list[str]) -> dict[str, Cells]:
-    """Columns in which rows that belong together differ."""
-    found = {}
-    keys = _array(keys)
-    for name in columns:
-        old, new = _array(one.column(name)), _array(two.column(name))
-        where = differing(old, new)
-        if len(where):
-            found[name] = Cells(keys.take(where), old.take(where), new.take(where))
-    return found
-
-
-def _array(column: Any) -> Any:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-
-def differing(old: Any, new: Any) -> Any:
-    """Where two arrays of one type and length differ (int64 places); NaN equals NaN."""
-    kind = old.type
-    if pa.types.is_nested(kind):
-        return pa.array(_bisect(old, new, 0, len(old)), pa.int64())
-    if pa.types.is_floating(kind):
-        nan = pc.and_(pc.fill_null(pc.is_nan(old), False), pc.fill_null(pc.is_nan(new), False))
-    else:
-        nan = None
-    equal = pc.fill_null(pc.equal(old, new), False)
-    equal = pc.or_(equal, pc.and_(pc.is_null(old), pc.is_null(new)))
-    if nan is not None:
-        equal = pc.or_(equal, nan)
-    return pc.indices_nonzero(pc.invert(equal)).cast(pa.int64())
-
-
-def _bisect(old: Any, new: Any, start: int, end: int) -> list[int]:
-    """Of lists and structs: halves that are equal are passed over whole."""
-    found: list[int] = []
-    stack = [(start, end)]
-    while stack:
-        low, high = stack.pop()
-        if low >= high or old.slice(low, high - low).equals(new.slice(low, high - low)):
-            continue
-        if high - low == 1:
-            if repr(old[low].as_py()) != repr(new[low].as_py()):  # NaN prints as NaN
-                found.append(low)
-            continue
-        middle = (low + high) // 2
-        stack += [(middle, high), (low, middle)]
-    return found
