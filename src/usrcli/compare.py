@@ -44,11 +44,11 @@ def local_diff(
 ) -> int:
     """`usr diff DATASET|REV` and `usr diff REV REV`: what changed from the older to the newer."""
     if other is None and (ends := split_range(this)):
-        this, other = (end or _dataset_of(root, ends[0] or ends[1]) for end in ends)
+        this, other = (end or dataset_of(root, ends[0] or ends[1]) for end in ends)
     if other is None:
         old, new, found = _folder_against(root, this)
     else:
-        (old, before), (new, after) = _state(root, this), _state(root, other)
+        (old, before), (new, after) = state(root, this), state(root, other)
         found = history.between(after, before)
     found = found.limited(paths)
     if as_json:
@@ -65,12 +65,9 @@ def _folder_against(root: Root, this: str) -> tuple[ManifestId | None, None, Cha
     from usrstore.verbs.revisions import resolve
 
     oid: ManifestId | None = None
-    try:
-        dataset = DatasetId(infer_dataset(root, this))
-        plain = dataset in root.datasets()
-    except InvalidInputError:
-        plain = False
-    if not plain:
+    dataset = plain_dataset(root, this)
+    plain = dataset is not None
+    if dataset is None:
         oid, path = resolve(root, this, now_us=now_us())
         _whole(this, path)
         dataset = DatasetId(reach.manifest(root.database.get, oid).dataset)
@@ -82,18 +79,29 @@ def _folder_against(root: Root, this: str) -> tuple[ManifestId | None, None, Cha
     root.check_dataset(dataset)
     folder = site.capture(record=root.has_store)
     assert oid is not None
-    return oid, None, history.between(folder.listing, _listing(root, oid))
+    return oid, None, history.between(folder.listing, listing_of(root, oid))
 
 
-def _state(root: Root, text: str) -> tuple[ManifestId, Listing]:
+def plain_dataset(root: Root, text: str) -> DatasetId | None:
+    """The dataset that is so called, if it is no revision that is meant."""
+    try:
+        dataset = DatasetId(infer_dataset(root, text))
+    except InvalidInputError:
+        return None
+    return dataset if dataset in root.datasets() else None
+
+
+def state(root: Root, text: str) -> tuple[ManifestId, Listing]:
+    """A state that was named, and its files."""
     from usrstore.verbs.revisions import resolve
 
     oid, path = resolve(root, text, now_us=now_us())
     _whole(text, path)
-    return oid, _listing(root, oid)
+    return oid, listing_of(root, oid)
 
 
-def _listing(root: Root, oid: ManifestId) -> Listing:
+def listing_of(root: Root, oid: ManifestId) -> Listing:
+    """The files of a state. Raises: RevisionNotFoundError if they were never here."""
     listing = history.find_listing(root, reach.manifest(root.database.get, oid))
     if listing is None:
         raise RevisionNotFoundError(
@@ -111,7 +119,8 @@ def _whole(text: str, path: str | None) -> None:
         )
 
 
-def _dataset_of(root: Root, text: str) -> str:
+def dataset_of(root: Root, text: str) -> str:
+    """The dataset that a revision is a state of."""
     from usrstore.verbs.revisions import resolve
 
     oid, _ = resolve(root, text, now_us=now_us())

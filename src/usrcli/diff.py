@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -20,6 +20,30 @@ from usrstore.verbs.audit import SyncResult
 from usrstore.verbs.history import Changes
 
 
+def _row_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What concerns --rows."""
+    for option in (
+        click.option("--html", metavar="FILE", help="Write the row diff as a page to FILE."),
+        click.option(
+            "--limit",
+            type=click.IntRange(min=0),
+            metavar="N",
+            help="Show at most N rows of each kind [20; --html 200; --porcelain all].",
+        ),
+        click.option(
+            "--raw/--resolved",
+            "raw",
+            default=None,
+            help="Rows file by file, or as readers see them, overlays joined [resolved].",
+        ),
+        click.option("--key", metavar="COLUMN", help="What tells rows apart [id]."),
+        click.option("--columns", default="", metavar="A,B", help="Only these columns."),
+        click.option("--rows", is_flag=True, help="Rows and columns that differ, not files."),
+    ):
+        command = option(command)
+    return command
+
+
 @click.command(
     cls=PathsCommand, short_help="Compare a dataset with a remote, its last state, or two states"
 )
@@ -29,6 +53,7 @@ from usrstore.verbs.history import Changes
 @click.option("--name-status", is_flag=True, help="One line a file: A, M or D, and its path.")
 @click.option("--stat", is_flag=True, help="Sizes of what changed, by section.")
 @click.option("--porcelain", is_flag=True, help="As --name-status, in a form that never changes.")
+@_row_options
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there are differences.")
 def diff(this: str, other: str | None, **values: Any) -> int:
     """Compare THIS with OTHER, by content. Nothing is written anywhere but our stat cache.
@@ -39,14 +64,20 @@ def diff(this: str, other: str | None, **values: Any) -> int:
     usr diff REV              the folder with any state
     usr diff REV REV          two states, the older one first; also A..B
 
-    With `-- PATH`, only files there.
+    With `-- PATH`, only files there. With --rows, the rows and columns that differ instead of
+    the files: as readers see them, newest overlay values joined, or with --raw file by file.
     """  # noqa: D301
     root = find_root()
     request = Request(**values)
     paths = paths_given()
-    if other is None or other not in profiles.load(remotes_path(root)):
-        if other is not None and not compare.is_revision(root, other):
-            profiles.find(remotes_path(root), other)  # says that there is no such remote
+    far = other is not None and other in profiles.load(remotes_path(root))
+    if other is not None and not far and not compare.is_revision(root, other):
+        profiles.find(remotes_path(root), other)  # says that there is no such remote
+    if _asks_for_rows(values):
+        from usrcli import rowdiff
+
+        return rowdiff.run(root, this, other, request, paths, far=far)
+    if other is None or not far:
         return compare.local_diff(
             root, this, other, request.values, paths=paths, as_json=request.as_json
         )
@@ -83,6 +114,18 @@ def diff(this: str, other: str | None, **values: Any) -> int:
         click.echo(rendering.status_line(result))
     changed = _limited(result, paths).comparison.changed if paths else result.changed
     return 1 if values["exit_code"] and changed else 0
+
+
+def _asks_for_rows(values: dict[str, Any]) -> bool:
+    """Whether rows are asked for, in so many words or by an option that only concerns them."""
+    return bool(
+        values["rows"]
+        or values["html"] is not None
+        or values["columns"]
+        or values["key"] is not None
+        or values["limit"] is not None
+        or values["raw"] is not None
+    )
 
 
 def _limited(result: SyncResult, paths: Sequence[str]) -> Changes:

@@ -52,7 +52,7 @@ class Delta:
 
 def numbered(table: Any, start: int) -> Any:
     """A table with the column ROW, counted from `start`."""
-    return table.append_column(ROW, pa.array(range(start, start + len(table)), pa.int64()))
+    return table.append_column(ROW, pa.arange(start, start + len(table)))
 
 
 def nothing(schema: Any) -> Any:

@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from usrstore.dataset import rowgroups
 from usrstore.dataset.tablefile import Range, TableFile
 from usrstore.objects.ids import ContentHash, ContentHasher
 
@@ -57,20 +56,16 @@ class Pairing(NamedTuple):
     only_b: list[Group]
 
 
-def groups(file: TableFile, *, by_cut: bool = False) -> list[Group]:
+def groups(file: TableFile, footer: Any, *, by_cut: bool = False) -> list[Group]:
     """The row groups of a file with the hashes of their columns.
 
     Args:
         file: which.
+        footer: its `pyarrow.parquet.FileMetaData`.
         by_cut: take the chunks that cover a column for its hash; else its bytes are read.
-
-    Raises:
-        IntegrityError: it does not open as Parquet.
     """
-    with rowgroups.open_table(file) as opened:
-        footer = opened.metadata
     if by_cut:
-        return _groups(footer, _Cover(file.cut or ()).feed)
+        return _groups(footer, _Cover(file.chunks() if file.chunks else ()).feed)
     opened = file.open()
     if not isinstance(opened, str):
         with opened:
@@ -150,19 +145,20 @@ def _feed_file(hasher: ContentHasher, file: Any, place: Range) -> None:
         left -= len(piece)
 
 
-def pair(a: TableFile, b: TableFile, key: str) -> Pairing:
+def pair(a: TableFile, b: TableFile, footers: tuple[Any, Any], key: str) -> Pairing:
     """Match the row groups of two files by their key columns.
 
     Args:
         a, b: Parquet files.
+        footers: theirs.
         key: the column that names a row.
     """
-    by_cut = a.cut is not None and b.cut is not None
+    by_cut = a.chunks is not None and b.chunks is not None
     waiting: dict[tuple[ContentHash | None, int], list[Group]] = {}
-    for group in reversed(groups(a, by_cut=by_cut)):
+    for group in reversed(groups(a, footers[0], by_cut=by_cut)):
         waiting.setdefault((group.hashes.get(key), group.rows), []).append(group)
     pairs, only_b = [], []
-    for group in groups(b, by_cut=by_cut):
+    for group in groups(b, footers[1], by_cut=by_cut):
         partners = waiting.get((group.hashes.get(key), group.rows))
         if partners:
             pairs.append(Pair(partners.pop(), group))

@@ -26,7 +26,8 @@ class Spill:
         self._parts = parts
         self._waiting: list[tuple[Any, Any]] = []
         self._bytes = 0
-        self._written: set[int] = set()
+        self.written: set[int] = set()
+        """The parts that have rows on the disk."""
 
     def add(self, rows: Any, key: str) -> None:
         """Take some rows; `key` names the column that decides where they go."""
@@ -68,11 +69,11 @@ class Spill:
             stream.write_table(rows)
         with open(self._path(number), "ab") as file:
             file.write(sink.getvalue())
-        self._written.add(number)
+        self.written.add(number)
 
     def read(self, number: int, nothing: Callable[[], Any]) -> Any:
         """The rows of a part, in the order they came; `nothing` makes an empty table."""
-        if number not in self._written:
+        if number not in self.written:
             return nothing()
         tables = []
         with pa.OSFile(self._path(number)) as file:
@@ -88,9 +89,9 @@ class Spill:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        for number in self._written:
+        for number in self.written:
             os.unlink(self._path(number))
-        if self._written:
+        if self.written:
             os.rmdir(self._folder)
 
 

@@ -55,15 +55,8 @@ def schemas(a: Table, b: Table, key: str, columns: Sequence[str] = ()) -> Schema
         InvalidInputError: one of them has no such key.
         IntegrityError: not Parquet.
     """
-    before, after = _schema(_file(a)), _schema(_file(b))
-    for file, found in ((_file(a), before), (_file(b), after)):
-        if key not in found.names:
-            raise InvalidInputError(
-                f"{os.path.basename(file.name)} has no column {key!r} to tell rows apart by",
-                hint=f"it has: {', '.join(found.names[:12])}",
-                code="column-unknown",
-            )
-    return compare_schemas(before, after, key, columns)
+    with _File(_file(a), key) as first, _File(_file(b), key) as second:
+        return compare_schemas(first.schema, second.schema, key, columns)
 
 
 def compare_schemas(before: Any, after: Any, key: str, columns: Sequence[str] = ()) -> Schemas:
@@ -86,11 +79,6 @@ def compare_schemas(before: Any, after: Any, key: str, columns: Sequence[str] = 
 
 def _file(table: Table) -> TableFile:
     return TableFile.at(table) if isinstance(table, str) else table
-
-
-def _schema(file: TableFile) -> Any:
-    with rowgroups.open_table(file) as opened:
-        return opened.schema_arrow.remove_metadata()
 
 
 def deltas(
@@ -119,16 +107,15 @@ def deltas(
         InvalidInputError: no such key.
     """
     first_file, second_file = _file(a), _file(b)
-    found = schemas(first_file, second_file, key, columns)
-    compared = [name for name in found.common if name != key]
-    retyped = key in found.retyped
-    pairing = rowhashes.pair(first_file, second_file, key)
-    with _File(first_file) as first, _File(second_file) as second:
+    with _File(first_file, key) as first, _File(second_file, key) as second:
+        found = compare_schemas(first.schema, second.schema, key, columns)
+        compared = [name for name in found.common if name != key]
+        pairing = rowhashes.pair(first_file, second_file, (first.footer, second.footer), key)
         nothing = changes.nothing(second.schema), changes.nothing(first.schema)
         for pair, unequal in _ahead(first_file, second_file, key, compared, pairing.pairs):
             for cells in _in_place(first, second, pair, key, unequal):
                 yield Delta(*nothing, cells)
-        if retyped or pairing.only_a or pairing.only_b:
+        if pairing.only_a or pairing.only_b:
             yield from tablejoin.join(
                 first.rows(pairing.only_a),
                 second.rows(pairing.only_b),
@@ -241,10 +228,17 @@ def _arrays(cells: Cells) -> tuple[Any, Any, Any]:
 class _File:
     """A Parquet file read row group by row group."""
 
-    def __init__(self, file: TableFile) -> None:
+    def __init__(self, file: TableFile, key: str) -> None:
         self._table = file
         self._file = rowgroups.open_table(file)
+        self.footer = self._file.metadata
         self.schema = self._file.schema_arrow.remove_metadata()
+        if key not in self.schema.names:
+            raise InvalidInputError(
+                f"{os.path.basename(file.name)} has no column {key!r} to tell rows apart by",
+                hint=f"it has: {', '.join(self.schema.names[:12])}",
+                code="column-unknown",
+            )
 
     def runs(self, group: Group, columns: Sequence[str]) -> Iterator[Any]:
         """The rows of a group as tables of `rowgroups.BATCH_ROWS` rows; the last may be shorter."""

@@ -7,7 +7,7 @@ cut into chunks can say that two ranges are equal without reading either.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,14 +32,14 @@ class TableFile:
     Attributes:
         name: for messages.
         open: gives what to read from; every call a new one.
-        cut: the chunks that it consists of, in order: id and length; None if not known.
+        chunks: gives what it consists of, in order: id and length; None if that is not known.
         expect: may be told which ranges will be read next, so that they come in one go.
     """
 
     name: str
     open: Opens
-    cut: Sequence[tuple[bytes, int]] | None = None
-    expect: Any = _expect_nothing
+    chunks: Callable[[], Sequence[tuple[bytes, int]]] | None = None
+    expect: Callable[[Iterable[Range]], None] = _expect_nothing
 
     @classmethod
     def at(cls, path: str) -> TableFile:

@@ -63,14 +63,10 @@ def join(
     """
     left, right = _Waiting(one, schemas[0]), _Waiting(two, schemas[1])
     nothing = schemas[1].empty_table(), schemas[0].empty_table()
-    while True:
+    while reading := [side for side in (left, right) if not side.ended]:
         # The side that is behind is read, so that both are at about the same place.
-        sides = sorted((left, right), key=lambda side: side.taken)
-        if not any(side.take() for side in sides if not side.ended):
-            break
-        if left.taken < right.taken and not left.ended:
-            continue
-        if right.taken < left.taken and not right.ended:
+        side = min(reading, key=lambda side: side.taken)
+        if not side.take() or any(side.taken < other.taken for other in reading):
             continue
         cells = _meet(left, right, rule)
         if cells:
@@ -84,7 +80,9 @@ def join(
             return
     if len(left) or len(right):
         cells = _meet(left, right, rule)
-        yield Delta(right.give(), left.give(), cells)
+        found = Delta(right.give(), left.give(), cells)
+        if not found.empty:
+            yield found
 
 
 class _Waiting:
@@ -208,7 +206,7 @@ def _spilled(left: _Waiting, right: _Waiting, rule: Rule, scratch: str) -> Itera
             for table in side.rest():
                 spill.add(table, rule.key)
             spill.flush()
-        for number in range(parts):
+        for number in sorted(one.written | two.written):
             a = one.read(number, schemas[0].empty_table)
             b = two.read(number, schemas[1].empty_table)
             yield from _part(a, b, rule, schemas)
