@@ -219,4 +219,4 @@ def _write_page(
 
     page = rowpage.page(ends, question.mode, found, now_us())
     durable.replace(path, page.encode())
-    click.echo(f"{path}: {len(found)} tables that differ", err=True)
+    click.echo(f"wrote {path}", err=True)

@@ -41,9 +41,9 @@ def cut(shown: str, width: int) -> str:
 
 def contrast(old: Any, new: Any, width: int) -> Contrast:
     """How one value became another, in about `width` characters each."""
-    if old is None or new is None:
-        return Contrast("", cut(text(old), width), cut(text(new), width), "")
     one, two = text(old), text(new)
+    if not isinstance(old, str | list | dict) or not isinstance(new, str | list | dict):
+        return Contrast("", cut(one, width), cut(two, width), "")
     if max(len(one), len(two)) <= width and min(len(one), len(two)) < _NEAR:
         return Contrast("", one, two, "")
     most = min(len(one), len(two))

@@ -62,7 +62,8 @@ tbody tr+tr td{border-top:1px solid var(--line)}
 .changes tbody tr+tr td{border-top:0;padding-top:0}
 .changes tbody tr:not(:last-child) td{padding-bottom:.15rem}
 .changes td:nth-last-child(3){color:var(--soft)}
-.rows td{min-width:6rem;max-width:22rem}
+.rows td,.changes tbody th,.changes td code{white-space:nowrap}
+.changes td{min-width:9rem;max-width:28rem}
 .rows td:first-child{font-weight:500}
 .rows.added td:first-child{box-shadow:inset 3px 0 var(--add)}
 .rows.removed td:first-child{box-shadow:inset 3px 0 var(--rem)}
