@@ -157,6 +157,67 @@ def test_both_sides_may_merge_and_meet(sides):
     assert sorted(rows(sides.here)["id"]) == ["a", "b", "c", "mine", "yours"]
 
 
+# ── logs that were cut, bases that are gone ─────────────────────────────────────────────
+CUT = {
+    ".events.archive/events-20261101T000000000000Z-0123456789ab.jsonl": b'{"n":1}\n',
+    ".events.log": b'{"n":2}\n{"garden":1}\n',
+}
+GREW = {".events.log": BASE[".events.log"] + b'{"grew":1}\n'}
+
+
+def test_w15_a_gardened_log_merges_with_one_that_grew(sides):
+    """W15: the front of their log is in an archive; our new line follows, and no old one returns."""
+    sides.go(GREW, CUT)
+    assert sides.here.read()[".events.log"] == CUT[".events.log"] + b'{"grew":1}\n'
+    pushed(sides)
+
+
+def test_our_gardened_log_merges_with_theirs_that_grew(sides):
+    sides.go({**CUT, "_artifacts/x": b"x"}, GREW)
+    assert sides.here.read()[".events.log"] == CUT[".events.log"] + b'{"grew":1}\n'
+    pushed(sides)
+
+
+def test_two_gardened_logs_are_a_conflict(sides):
+    with pytest.raises(MergeConflictError):
+        sides.go(CUT, {**CUT, ".events.log": b'{"n":2}\n{"garden":2}\n'})
+
+
+ROWS = (
+    {"records.parquet": table(id=["a", "b", "c"], n=[10, 2, 3])},
+    {"records.parquet": table(id=["a", "b", "c"], n=[1, 2, 30])},
+)
+
+
+@pytest.mark.parametrize("keeps", ["the remote", "nobody"])
+def test_a_base_whose_bytes_are_gone_here_is_asked_of_the_remote(make_pair, keeps):
+    pair = make_pair(BASE)
+    pair.push()  # light at both ends: the bytes rest in the folders
+    if keeps == "the remote":
+        pair.there.commit()
+    for place, changes in zip((pair.here, pair.there), ROWS, strict=True):
+        place.write({**BASE, **changes})
+    if keeps == "nobody":  # then nobody can tell who changed a cell
+        with pytest.raises(MergeConflictError) as caught:
+            pull(pair.here.site(), pair.there.host(), "lab", Options())
+        assert {c["key"] for c in caught.value.conflicts} == {"a", "c"}
+        return
+    done = pull(pair.here.site(), pair.there.host(), "lab", Options())
+    assert done.state == "MERGED"
+    assert rows(pair.here)["n"] == [10, 2, 30]
+
+
+def test_without_a_base_rows_of_both_sides_are_there_and_the_report_says_why(make_pair):
+    pair = make_pair(BASE)
+    pair.push()
+    for place, key in ((pair.here, "mine"), (pair.there, "yours")):
+        data = table(id=["a", "b", "c", key], n=[1, 2, 3, 4])
+        place.write({**BASE, "records.parquet": data})
+    done = pull(pair.here.site(), pair.there.host(), "lab", Options())
+    assert rows(pair.here)["id"] == ["a", "b", "c", "yours", "mine"]
+    assert "counts as added by the other" in done.merge.notes[0]
+
+
 # ── what cannot ─────────────────────────────────────────────────────────────────────────
 CLASH = (
     {"records.parquet": table(id=["a", "b", "c"], n=[7, 2, 3]), "_artifacts/note.txt": b"mine\n"},

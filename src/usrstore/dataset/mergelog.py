@@ -20,34 +20,42 @@ _MARK_BYTES = 16
 
 
 class MergedLog(NamedTuple):
-    """Lines behind the common beginning: theirs, and those of ours that theirs lacked."""
+    """Lines behind the common beginning: theirs, and those of ours that were put behind it."""
 
     theirs: int
     ours: int
 
 
-def merge(ours: str, theirs: str, out: str) -> MergedLog:
-    """Write the merged log to `out`, which must be free.
+def merge(first: str, second: str, out: str, *, start: int | None = None) -> tuple[int, int]:
+    """Write `first` to `out`, which must be free, and behind it what only `second` has.
 
-    Memory is 16 bytes for each line behind the common beginning.
+    Args:
+        first: the log that stays as it is.
+        second: the log whose lines follow.
+        out: the result.
+        start: where the lines of `second` begin that are new; by default behind what both
+            begin with. A log whose front was put into an archive begins with nothing of that.
+
+    Returns:
+        Lines of `first` behind that place, and lines of `second` that followed.
 
     Raises:
         IntegrityError: a log ends in the middle of a line.
     """
-    start = _common(ours, theirs)
-    known = Counter(_mark(line) for line in _lines(theirs, start))
+    common = _common(first, second)
+    known = Counter(_mark(line) for line in _lines(first, common))
     counted, added = known.total(), 0
-    with durable.Spool.create(out) as spool, open(theirs, "rb") as file:
+    with durable.Spool.create(out) as spool, open(first, "rb") as file:
         while piece := file.read(_BLOCK_BYTES):
             spool.write(piece)
-        for line in _lines(ours, start):
+        for line in _lines(second, common if start is None else max(start, common)):
             mark = _mark(line)
             if known[mark]:
                 known[mark] -= 1
             else:
                 spool.write(line)
                 added += 1
-    return MergedLog(counted, added)
+    return counted, added
 
 
 def _common(ours: str, theirs: str) -> int:

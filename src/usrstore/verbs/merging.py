@@ -14,6 +14,7 @@ from usrstore.objects.threeway import Clash
 from usrstore.objects.tree import FileEntry, Listing
 from usrstore.odb import durable, reach
 from usrstore.verbs.mergeplan import Choices, Conflict, Report, file_conflict, kind_of
+from usrstore.verbs.relation import prefix_hash
 from usrstore.verbs.sending import Sending
 from usrstore.verbs.site import Site
 
@@ -75,8 +76,7 @@ class Merging:
         ours = os.path.join(self._site.folder, clash.path)
         theirs = self._version(clash.path, clash.theirs, "theirs")
         if kind == "log":
-            self.report.log = mergelog.merge(ours, theirs, out)
-            done = True
+            done = self._log(clash, ours, theirs, out)
         elif kind == "text":
             done = self._text(clash, ours, theirs, out)
         else:
@@ -121,6 +121,24 @@ class Merging:
         return True
 
     # ── kinds ───────────────────────────────────────────────────────────────────────────
+    def _log(self, clash: Clash, ours: str, theirs: str, out: str) -> bool:
+        """Theirs, then our lines; but a log whose front is in an archive goes first."""
+        base = clash.base
+        if base is None:
+            self.report.log = mergelog.MergedLog(*mergelog.merge(theirs, ours, out))
+            return True
+        mine = prefix_hash(ours, size=base.size) == base.content
+        yours = prefix_hash(theirs, size=base.size) == base.content
+        if mine:
+            counted, added = mergelog.merge(theirs, ours, out, start=base.size)
+        elif yours:
+            added, counted = mergelog.merge(ours, theirs, out, start=base.size)
+        else:  # both cut it
+            self.conflicts.append(file_conflict(clash))
+            return False
+        self.report.log = mergelog.MergedLog(counted, added)
+        return True
+
     def _text(self, clash: Clash, ours: str, theirs: str, out: str) -> bool:
         mine, yours = _lines(ours), _lines(theirs)
         base = self._base(clash.path, clash.base, "every line of both sides is kept")
