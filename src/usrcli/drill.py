@@ -97,6 +97,7 @@ _TITLES = {
     "loop": "Chained loop: doctor → diff → pull → write-back → diff → push → diff",
     "drill 1": "Drill 1: pull fails when the payload is not what the remote's inventory says",
     "drill 2": "Drill 2: push fails when the remote would not hold what we have",
+    "drill 3": "Drill 3: what breaks the registry is neither attached, nor pushed, nor pulled",
 }
 
 

@@ -212,18 +212,25 @@ class Dataset:
     def register(self, namespace: str, columns: str, *, owner: str = "", why: str = "") -> bool:
         """Agree on the columns of a namespace for the whole root; False if that was so already.
 
+        A namespace that has these columns, and others beside them, is left as it is.
+
         Args:
             namespace: its name, without `__`.
-            columns: as `usr namespace register --columns` takes them: "score:float64,tags:list<string>".
+            columns: as `usr namespace register --columns` takes them: "score:float64,on:bool".
             owner, why: whom to ask about it, and what it is for.
 
         Raises:
-            ConflictError: it is registered with other columns.
+            ConflictError: it is registered without one of these, or with other types.
             RegistryError: not a name, not a type.
         """
+        root, patience = self._site.root, self._site.lock_timeout_s
         made = namespaces.make(namespace, columns, owner=owner, description=why)
-        patience = self._site.lock_timeout_s
-        return registering.register(self._site.root, made, overwrite=False, timeout_s=patience)
+        try:
+            return registering.register(root, made, overwrite=False, timeout_s=patience)
+        except ConflictError:
+            if set(made.columns) <= set(registering.find(root, made.name).columns):
+                return False
+            raise
 
     def log_event(
         self,

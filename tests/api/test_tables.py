@@ -141,6 +141,9 @@ def test_a_bad_part_is_refused_and_nothing_is_written(table, root):
 
 def test_a_namespace_is_agreed_upon_once(table):
     assert table.register("infer", "score:float64,tags:list<string>") is False
+    assert table.register("infer", "tags:list<string>") is False  # that and more is there
+    with pytest.raises(ConflictError):
+        table.register("infer", "score:float64,rank:int8")
     with pytest.raises(ConflictError):
         table.register("infer", "score:string")
 

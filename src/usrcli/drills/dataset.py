@@ -23,8 +23,19 @@ def make_root(root: str) -> None:
     os.makedirs(root, exist_ok=True)
     namespaces = dict(registry.EMPTY["namespaces"])
     for name, columns in {
-        "densegen": [("densegen__vector", "list<float>")],
-        "infer": [("infer__ll_mean", "float64"), ("infer__logits", "list<float>")],
+        "densegen": [
+            ("densegen__vector", "list<float>"),
+            ("densegen__run", "string"),
+            ("densegen__number", "int64"),
+            ("densegen__motifs", "list<string>"),
+            ("densegen__starts", "list<int32>"),
+            ("densegen__gc", "float64"),
+        ],
+        "infer": [
+            ("infer__ll_mean", "float64"),
+            ("infer__ll_sum", "float64"),
+            ("infer__logits", "list<float>"),
+        ],
         "annot": [("annot__label", "string")],
     }.items():
         namespaces[name] = {
@@ -142,7 +153,6 @@ def append_rows(folder: str, count: int, seed: int) -> None:
 def write_part(folder: str, namespace: str, number: int, ids: list[str], rng: random.Random) -> str:
     """What infer does: one overlay part. Gives its path in the dataset."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     if namespace == "infer":
         table = pa.table(
@@ -158,6 +168,12 @@ def write_part(folder: str, namespace: str, number: int, ids: list[str], rng: ra
         table = pa.table({"id": ids, "annot__label": [rng.choice("abc") for _ in ids]})
     stamp = f"20261101T{number:012d}Z"
     name = f"part-{stamp}-{rng.getrandbits(128):032x}.parquet"
+    return _write_part(folder, namespace, table, name)
+
+
+def _write_part(folder: str, namespace: str, table: Any, name: str) -> str:
+    import pyarrow.parquet as pq
+
     table = table.replace_schema_metadata(
         {"usr:overlay_namespace": namespace, "usr:overlay_key": "id"}
     )
@@ -166,6 +182,21 @@ def write_part(folder: str, namespace: str, number: int, ids: list[str], rng: ra
     os.makedirs(os.path.dirname(full), exist_ok=True)
     pq.write_table(table, full, compression="zstd")
     return path
+
+
+def write_bad_part(folder: str, column: str) -> str:
+    """A part that some tool wrote past the registry: text under `column`. Gives its path."""
+    import pyarrow as pa
+
+    table = pa.table({"id": [_id("ACGT")], f"infer__{column}": ["high"]})
+    return _write_part(folder, "infer", table, f"part-20261109T000000000000Z-{'0' * 32}.parquet")
+
+
+def a_sequence(folder: str) -> str:
+    """The first sequence of the dataset."""
+    import pyarrow.parquet as pq
+
+    return str(pq.read_table(_records(folder), columns=["sequence"]).column(0)[0].as_py())
 
 
 def write_back(folder: str, seed: int, *, parts: int = 3, rows: int = 500) -> list[str]:

@@ -11,6 +11,8 @@ import sys
 
 
 def main(argv: list[str]) -> None:
+    if "-G" in argv:  # how ssh is asked for its configuration: here there is none
+        return
     os.execv("/bin/sh", ["sh", "-c", argv[-1]])
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from usrcli.drills import attacks, producers
 from usrcli.drills import dataset as data
 from usrcli.drills.stage import Run, Stage, fingerprint, read_audit
 
@@ -67,6 +68,11 @@ class Runbook:
         )  # fmt: skip
         return run, read_audit(path)
 
+    def files(self) -> tuple[dict[str, str], dict[str, str], str]:
+        """Every file of both folders, as far as they are on this machine, and our refs."""
+        there = fingerprint(self.remote) if self.remote is not None else {}
+        return fingerprint(self.local), there, self._refs()
+
     def diff(self) -> Run:
         return self.stage.usr("diff", self.dataset, self.stage.remote, *VERIFY)
 
@@ -75,6 +81,7 @@ class Runbook:
         self.chained_loop()
         self.drill_1()
         self.drill_2()
+        attacks.drill_3(self)
         return all(contract.ok is not False for contract in self.contracts)
 
     # ── the chained loop ────────────────────────────────────────────────────────────────
@@ -95,7 +102,7 @@ class Runbook:
             and self.stage.usr("status", self.dataset, "--exit-code").status == 0,
         )
         self._equal(name, "pull: both folders are equal byte for byte")
-        data.write_back(self.local, seed=11)
+        producers.write_back(self, name)
         run = self.diff()
         self.expect(
             name,

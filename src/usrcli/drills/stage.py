@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 USR = [sys.executable, "-m", "usrcli"]
@@ -83,20 +83,30 @@ class Stage:
             link = [*relay, *(link or ["ssh"])]
         if link is not None:
             environment["USR_SSH_COMMAND"] = shlex.join(link)
-        began = time.monotonic()
-        done = subprocess.run(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        words = shlex.join(["usr", *arguments])
-        return Run(words, done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+        done = _run(command, environment)
+        return replace(done, command=shlex.join(["usr", *arguments]))
+
+    def tool(self, program: str, *arguments: str) -> Run:
+        """Run another tool on the local root, as its users do."""
+        environment = {**os.environ, "USR_ROOT": self.local_root}
+        return _run([sys.executable, program, *arguments], environment)
 
     def audit(self, name: str) -> str:
         return os.path.join(self.work, f"audit-{name}.json")
+
+
+def _run(command: list[str], environment: dict[str, str]) -> Run:
+    began = time.monotonic()
+    done = subprocess.run(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    seconds = time.monotonic() - began
+    return Run(shlex.join(command), done.returncode, done.stdout, done.stderr, seconds)
 
 
 def read_audit(path: str) -> dict[str, Any]:
