@@ -42,12 +42,16 @@ class Crash(Counter):
         if (when, number) == (self.when, self.number):
             os._exit(CRASHED)
         if (when, number, self.when) == ("before", self.number, "torn"):
-            os.pwrite = _write_half
+            os.pwrite, os.pwritev = _write_half, _write_half_of_all
 
 
 def _write_half(fd, data, offset, write=os.pwrite):
     write(fd, data[: len(data) // 2], offset)
     os._exit(CRASHED)
+
+
+def _write_half_of_all(fd, pieces, offset):
+    _write_half(fd, b"".join(pieces), offset)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Literal, Self, TypeVar
 
 from usrstore.errors import DiskFullError, ReadOnlyError, StorageError
@@ -329,6 +329,21 @@ class Spool:
 
         _step("write", self.path, call)
         self._wrote(offset, len(data))
+
+    def write_all_at(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
+        """Write pieces one behind the other, in one call. At most 512 of them."""
+        size = sum(map(len, pieces))
+
+        def call() -> None:
+            at = os.pwritev(self._fd, pieces, offset)
+            if at < size:  # a call may write less than it was given
+                left = memoryview(b"".join(pieces))[at:]
+                while left:
+                    written = os.pwrite(self._fd, left, offset + at)
+                    left, at = left[written:], at + written
+
+        _step("write", self.path, call)
+        self._wrote(offset, size)
 
     def _wrote(self, offset: int, size: int) -> None:
         self.size = max(self.size, offset + size)

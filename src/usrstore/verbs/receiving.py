@@ -16,21 +16,20 @@ from usrstore.errors import (
     HashMismatchError,
     IntegrityError,
     ObjectNotFoundError,
-    ProtocolError,
     VerificationError,
 )
 from usrstore.objects.compare import same
-from usrstore.objects.ids import ChunkId, Kind, hash_object
+from usrstore.objects.ids import ChunkId, Kind
 from usrstore.objects.manifest import Manifest
 from usrstore.objects.names import RefName
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.objects.recipe import MAX_CHUNKS
 from usrstore.objects.sections import EVENTS_FILE, PRIMARY_FILE
 from usrstore.objects.tree import FileEntry, Listing
-from usrstore.odb import compress, extents, reach, room
+from usrstore.odb import extents, reach, room
 from usrstore.odb.states import Change
 from usrstore.remote.peer import Checks, Piece
-from usrstore.verbs import finishing, preserving
+from usrstore.verbs import arrivals, finishing, preserving
 from usrstore.verbs.problems import Problem, too_much, verification_error
 from usrstore.verbs.promoting import Settled, promote
 from usrstore.verbs.site import Site
@@ -164,21 +163,17 @@ class Receiving:
             VerificationError: one that does not; it is named by the file it belongs to.
             ProtocolError: one that nobody asked for.
         """
-        assert self.stage is not None
-        total = sum(size for _, size in self.stage.wanted())
-        for piece in pieces:
-            if not self.stage.lacks(piece.oid):
-                raise ProtocolError(f"chunk {piece.oid.short} was not asked for")
-            try:
-                data = compress.expand(piece.encoding, piece.stored, piece.size)
-            except DecodeError as exc:
-                raise self._damaged(piece.oid, exc.message) from exc
-            actual = hash_object(Kind.CHUNK, data)
-            if actual != piece.oid:
-                raise self._damaged(piece.oid, f"a chunk hashes to {actual.short}")
-            self.stage.place(piece.oid, data)
-            self.bytes_taken += len(data)
+        stage = self.stage
+        assert stage is not None
+        due = dict(stage.wanted())
+        total = sum(due.values())
+        for run, damage in arrivals.checked(pieces, due):
+            stage.land(run)
+            self.bytes_taken += sum(len(data) for _, data in run)
             emit(Event("move", self.bytes_taken, total))
+            if damage is not None:
+                raise self._damaged(*damage)
+        stage.landed_all()
 
     def _damaged(self, oid: ChunkId, detail: str) -> VerificationError:
         assert self.stage is not None

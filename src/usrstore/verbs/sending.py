@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 
 from usrstore.errors import ChangedWhileReadError, ObjectNotFoundError
@@ -11,7 +12,11 @@ from usrstore.objects.tree import FileEntry, Listing
 from usrstore.odb import compress, reach
 from usrstore.odb.reach import Get
 from usrstore.remote.peer import Piece
+from usrstore.worktree.crew import in_order
 from usrstore.worktree.source import FolderSource
+
+_RUN_BYTES = 1 << 20
+_LIKELY_BYTES = 64 << 10  # of a chunk that lies in a pack
 
 
 class Sending:
@@ -66,6 +71,8 @@ class Sending:
     def pieces(self, oids: Sequence[ChunkId], *, announced: bool = True) -> Iterator[Piece]:
         """Chunks in the order asked for, each verified as it is read.
 
+        Read, hashed and compressed on threads, some at a time, while others are on their way.
+
         Args:
             oids: which.
             announced: send only what belongs to files whose `nodes` were asked for: a stranger
@@ -75,12 +82,38 @@ class Sending:
             ChangedWhileReadError: the folder no longer holds what was captured.
             ObjectNotFoundError: a chunk that is not to be sent.
         """
+        with contextlib.closing(in_order(self._read_run, self._runs(oids, announced))) as runs:
+            for run in runs:
+                for oid, piece in run:
+                    yield piece or self._piece(oid, self.read(oid))
+
+    def _runs(self, oids: Iterable[ChunkId], announced: bool) -> Iterator[list[ChunkId]]:
+        run: list[ChunkId] = []
+        size = 0
         for oid in oids:
-            if announced and oid not in self._kept and self._source.find(oid) is None:
+            place = self._source.find(oid)
+            if announced and place is None and oid not in self._kept:
                 raise ObjectNotFoundError(f"chunk {oid.short} belongs to no file that moves")
-            data = self.read(oid)
-            encoding, stored = compress.shrink(data)
-            yield Piece(oid, encoding, len(data), stored)
+            run.append(oid)
+            size += place.size if place else _LIKELY_BYTES
+            if size >= _RUN_BYTES:
+                yield run
+                run, size = [], 0
+        if run:
+            yield run
+
+    def _read_run(self, oids: list[ChunkId]) -> list[tuple[ChunkId, Piece | None]]:
+        """Those of a run that lie in the folder as they should; on any thread."""
+        found = self._source.read_all(oids)
+        return [
+            (oid, None if data is None else self._piece(oid, data))
+            for oid, data in zip(oids, found, strict=True)
+        ]
+
+    @staticmethod
+    def _piece(oid: ChunkId, data: bytes | memoryview) -> Piece:
+        encoding, stored = compress.shrink(data)
+        return Piece(oid, encoding, len(data), stored)
 
     def read(self, oid: ChunkId) -> bytes:
         """One chunk, verified. Raises: ChangedWhileReadError, ObjectNotFoundError."""

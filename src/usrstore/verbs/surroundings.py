@@ -20,7 +20,7 @@ from usrstore.verbs import believing
 from usrstore.verbs.findings import REPAIR, Finding
 from usrstore.worktree import journal as journals
 from usrstore.worktree import statcache
-from usrstore.worktree.stage import landed
+from usrstore.worktree.stagelog import landed
 
 
 def look(root: Root) -> Iterator[Finding]:

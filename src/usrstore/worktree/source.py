@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Self
 
 from usrstore.errors import ChangedWhileReadError
@@ -48,12 +48,15 @@ class FolderSource:
         """
         if self._open is None or self._open[0] != path:
             self.close()
-            full = os.path.join(self.folder, path)
             try:
-                self._open = (path, os.open(full, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
+                self._open = (path, self._open_file(path))
             except OSError as exc:
                 raise _changed(path, exc.strerror or "cannot be read") from exc
         return self._open[1]
+
+    def _open_file(self, path: str) -> int:
+        full = os.path.join(self.folder, path)
+        return os.open(full, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
     def read(self, oid: ChunkId) -> bytes:
         """A chunk that `find` knows.
@@ -71,6 +74,53 @@ class FolderSource:
             self.close()
             raise _changed(place.path, "no longer holds what was captured")
         return data
+
+    def read_all(self, oids: Sequence[ChunkId]) -> list[memoryview | None]:
+        """Many chunks, neighbours at once; None for each that is not known, or not there.
+
+        Opens files of its own, so that several threads may read at a time.
+        """
+        found: list[memoryview | None] = [None] * len(oids)
+        opened: tuple[str, int] | None = None
+        try:
+            for first, last in self._neighbours(oids):
+                begin, end = self._places[oids[first]], self._places[oids[last]]
+                if opened is None or opened[0] != begin.path:
+                    if opened is not None:
+                        os.close(opened[1])
+                        opened = None
+                    opened = (begin.path, self._open_file(begin.path))
+                size = end.offset + end.size - begin.offset
+                data = memoryview(os.pread(opened[1], size, begin.offset))
+                for number in range(first, last + 1):
+                    place = self._places[oids[number]]
+                    at = place.offset - begin.offset
+                    piece = data[at : at + place.size]
+                    if hash_object(Kind.CHUNK, piece) == oids[number]:
+                        found[number] = piece
+        except OSError:
+            pass  # whoever reads one of them by itself learns why
+        finally:
+            if opened is not None:
+                os.close(opened[1])
+        return found
+
+    def _neighbours(self, oids: Sequence[ChunkId]) -> Iterator[tuple[int, int]]:
+        """Known chunks that lie one behind the other: the first and the last of each stretch."""
+        first, before = 0, None
+        for number, oid in enumerate(oids):
+            place = self._places.get(oid)
+            if before is not None and not (
+                place is not None
+                and (place.path, place.offset) == (before.path, before.offset + before.size)
+            ):
+                yield first, number - 1
+                before = None
+            if before is None:
+                first = number
+            before = place
+        if before is not None:
+            yield first, len(oids) - 1
 
     def try_read(self, oid: ChunkId) -> bytes | None:
         """A chunk if it is known and still there."""

@@ -2,15 +2,15 @@
 
 Chunks are written straight to where they belong, in whatever order they arrive, and a log
 says which have landed; so an interrupted transfer goes on where it stopped, and new bytes
-cost the disk once. Nothing here is believed before `verify` has hashed every staged file.
+cost the disk once. Files are hashed behind their chunks. Nothing here is believed before
+`verify` knows of every staged file that it was hashed to its end, and not written to since.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import struct
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from usrstore.errors import HashMismatchError
@@ -19,7 +19,6 @@ from usrstore.objects.ids import (
     ContentHash,
     ContentHasher,
     Kind,
-    ObjectId,
     TreeId,
     hash_object,
 )
@@ -30,13 +29,15 @@ from usrstore.odb.extents import Extent
 from usrstore.worktree.crew import in_order
 from usrstore.worktree.scan import Stamp
 from usrstore.worktree.source import FolderSource
+from usrstore.worktree.stagelog import Spot, StageLog, Whole, landed
 from usrstore.worktree.statcache import stamp_of
+from usrstore.worktree.tally import Tally
 
-_LANDED = struct.Struct(">32sIQI")
 _READ_BYTES = 1 << 20
 _WIDE_BYTES = 32 << 20  # from here on, two threads hash one file
 _WIDE_READ_BYTES = 4 << 20
 _SMALL_BYTES = 64 << 10  # files as small as this are hashed sooner than handed on
+_AT_ONCE = 512  # pieces that one call writes
 _SYNC_EACH = 16  # more files than this are synced by one syncfs(2) instead of one by one
 
 
@@ -46,14 +47,6 @@ class Target(NamedTuple):
     path: str
     entry: FileEntry
     chunks: tuple[tuple[ChunkId, int], ...]
-
-
-class Spot(NamedTuple):
-    """A place in a staged file."""
-
-    file: int
-    offset: int
-    size: int
 
 
 class Stage:
@@ -75,23 +68,23 @@ class Stage:
         self._landed: dict[ChunkId, Spot] = {}
         self._open: tuple[int, durable.Spool] | None = None
         self._verified: list[tuple[Target, tuple[int, int]]] = []
+        self._arriving: int | None = None
+        self._fresh: dict[int, Whole] = {}
+        self._tally = Tally()
         for number, target in enumerate(targets):
             offset = 0
             for oid, size in target.chunks:
                 self._spots.setdefault(oid, []).append(Spot(number, offset, size))
                 offset += size
         durable.make_folder(self.folder)
-        log = os.path.join(self.folder, "landed")
-        self._log = durable.Spool.reopen(log) if os.path.exists(log) else durable.Spool.create(log)
+        self._log = StageLog(self.folder)
+        self._whole = dict(self._log.whole())
         self._resume()
         self.bytes_resumed = sum(spot.size for spot in self._landed.values())
 
     def _resume(self) -> None:
-        whole = self._log.size - self._log.size % _LANDED.size
-        if whole != self._log.size:
-            self._log.truncate(whole)
         sizes = {number: self._size(number) for number in range(len(self.targets))}
-        for oid, spot in landed(self._log.read_at(0, whole)):
+        for oid, spot in self._log.landed():
             spots = self._spots.get(oid, [])
             # A promotion that was taken back, or ended by a crash, took files out of here.
             if spot in spots and all(s.offset + s.size <= sizes[s.file] for s in spots):
@@ -125,6 +118,52 @@ class Stage:
             self._file(spot.file).write_at(spot.offset, data)
         self._note((oid, spots[0]))
 
+    def land(self, chunks: Sequence[tuple[ChunkId, bytes | memoryview]]) -> None:
+        """Write chunks that were hashed to their names, neighbours at once; hash their files on.
+
+        A file whose chunks land in the order of `wanted` need not be read to be verified.
+        """
+        first = ((self._spots[oid][0], data) for oid, data in chunks)
+        for number, offset, pieces in _neighbours(first):
+            if number != self._arriving:
+                self._arrived()
+                self._arriving = number
+            self._file(number).write_all_at(offset, pieces)
+            if len(self.targets[number].chunks) > 1:
+                self._tally.wrote(number, self.path(number), offset, pieces)
+        again = ((spot, data) for oid, data in chunks for spot in self._spots[oid][1:])
+        for number, offset, pieces in _neighbours(again):
+            self._file(number).write_all_at(offset, pieces)
+        self._note(*((oid, self._spots[oid][0]) for oid, _ in chunks))
+        self._note_whole(dict(self._tally.done()))
+
+    def landed_all(self) -> None:
+        """No more chunks will come."""
+        self._arrived()
+        self._tally.close()
+        self._note_whole(dict(self._tally.done()))
+
+    def _arrived(self) -> None:
+        """If chunks come in their order, the file that was arriving is complete."""
+        number, self._arriving = self._arriving, None
+        if number is None:
+            return
+        self._close()
+        stamp, chunks = stamp_of(self.path(number)), self.targets[number].chunks
+        if stamp is None:
+            return
+        if len(chunks) > 1:
+            self._tally.ended(number, self.path(number), stamp)
+        else:  # a file of one chunk has its chunk's name
+            self._fresh[number] = Whole(ContentHash(chunks[0][0]), stamp)
+
+    def _note_whole(self, files: dict[int, Whole]) -> None:
+        files |= self._fresh
+        self._fresh = {}
+        if files:
+            self._whole |= files
+            self._log.note_whole(files.items())
+
     def copy(self, oid: ChunkId, fd: int, offset: int) -> None:
         """Copy a chunk from an open file; `verify` will tell whether it was what it should be."""
         for spot in self._spots[oid]:
@@ -133,7 +172,7 @@ class Stage:
 
     def _note(self, *landed: tuple[ChunkId, Spot]) -> None:
         self._landed.update(landed)
-        self._log.write(b"".join(_LANDED.pack(oid, *spot) for oid, spot in landed))
+        self._log.note_landed(landed)
 
     def _file(self, number: int) -> durable.Spool:
         if self._open is None or self._open[0] != number:
@@ -225,6 +264,7 @@ class Stage:
                 file is thrown away, so that the next run fetches it anew, and only it.
         """
         self._close()
+        self.landed_all()
         self._verified.clear()
         total, done = sum(t.entry.size for t in self.targets), 0
         for number in range(len(self.targets)):
@@ -234,6 +274,8 @@ class Stage:
             for number, (target, what) in enumerate(zip(self.targets, hashes, strict=True)):
                 found, stamp = what
                 right = (target.entry.size, target.entry.content)
+                if (stamp.size, found) != right:
+                    found, stamp = _hash_file(self.path(number))  # chunks out of order, perhaps
                 if (stamp.size, found) != right and again is not None:
                     self._mend(number, again)
                     found, stamp = _hash_file(self.path(number))
@@ -251,12 +293,18 @@ class Stage:
 
     def _hashes(self) -> Generator[tuple[ContentHash, Stamp]]:
         """What each staged file hashes to, on threads where that is worth it."""
-        paths = map(self.path, range(len(self.targets)))
+        numbers = range(len(self.targets))
         if sum(t.entry.size for t in self.targets) < len(self.targets) * _SMALL_BYTES:
-            yield from map(_hash_file, paths)
+            yield from map(self._hash, numbers)
         else:
-            with contextlib.closing(in_order(_hash_file, paths)) as hashes:
+            with contextlib.closing(in_order(self._hash, numbers)) as hashes:
                 yield from hashes
+
+    def _hash(self, number: int) -> tuple[ContentHash, Stamp]:
+        whole = self._whole.get(number)
+        if whole is not None and whole.stamp == stamp_of(self.path(number)):
+            return whole
+        return _hash_file(self.path(number))
 
     def _mend(self, number: int, again: Callable[[ChunkId], bytes | None]) -> None:
         """Write those chunks of a staged file anew that do not hash to their names."""
@@ -273,8 +321,7 @@ class Stage:
         """Forget a damaged file and every chunk that was noted as landed in it."""
         lost = {oid for oid, spots in self._spots.items() if any(s.file == number for s in spots)}
         self._landed = {oid: spot for oid, spot in self._landed.items() if oid not in lost}
-        self._log.truncate(0)
-        self._log.write(b"".join(_LANDED.pack(oid, *s) for oid, s in self._landed.items()))
+        self._log.only_landed(self._landed.items())
         durable.remove(self.path(number))
 
     def verified(self) -> list[tuple[Target, tuple[int, int]]]:
@@ -300,6 +347,7 @@ class Stage:
     def close(self) -> None:
         """Leave the stage as it is, for a later run to go on with."""
         self._close()
+        self._tally.close()
         self._log.close()
 
     def discard(self) -> None:
@@ -308,10 +356,22 @@ class Stage:
         durable.remove_tree(self.home)
 
 
-def landed(log: bytes) -> Iterator[tuple[ChunkId, Spot]]:
-    """What a stage's log says has landed where; a record that was cut off says nothing."""
-    for oid, *spot in _LANDED.iter_unpack(log[: len(log) - len(log) % _LANDED.size]):
-        yield ChunkId(ObjectId(oid)), Spot(*spot)
+def _neighbours(
+    placed: Iterable[tuple[Spot, bytes | memoryview]],
+) -> Iterator[tuple[int, int, list[bytes | memoryview]]]:
+    """Pieces that belong one behind the other, with the file and offset where they begin."""
+    file, begin, end = -1, 0, 0
+    pieces: list[bytes | memoryview] = []
+    for spot, data in placed:
+        if pieces and (spot.file, spot.offset) == (file, end) and len(pieces) < _AT_ONCE:
+            pieces.append(data)
+        else:
+            if pieces:
+                yield file, begin, pieces
+            file, begin, pieces = spot.file, spot.offset, [data]
+        end = spot.offset + spot.size
+    if pieces:
+        yield file, begin, pieces
 
 
 def _name(tree: TreeId, targets: list[Target]) -> str:
