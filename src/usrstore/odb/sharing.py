@@ -36,7 +36,7 @@ def open_file(path: str, flags: int, mode: int) -> int:
 
     A file that is made for its owner alone (0600) stays so.
     """
-    fresh = bool(flags & os.O_CREAT) and not os.path.lexists(path)
+    fresh = bool(flags & os.O_CREAT) and (bool(flags & os.O_EXCL) or not os.path.lexists(path))
     fd = os.open(path, flags, mode)
     if fresh and mode & stat.S_IRWXG and is_shared(os.path.dirname(path)):
         made = stat.S_IMODE(os.fstat(fd).st_mode)

@@ -79,20 +79,19 @@ class Stage:
         durable.make_folder(self.folder)
         self._log = StageLog(self.folder)
         self._whole = dict(self._log.whole())
+        self._there: set[int] = set()
         self._resume()
         self.bytes_resumed = sum(spot.size for spot in self._landed.values())
 
     def _resume(self) -> None:
-        sizes = {number: self._size(number) for number in range(len(self.targets))}
+        with os.scandir(self.folder) as entries:
+            sizes = {e.name: e.stat().st_size for e in entries if e.is_file()}
+        self._there = {number for number in range(len(self.targets)) if str(number) in sizes}
         for oid, spot in self._log.landed():
             spots = self._spots.get(oid, [])
             # A promotion that was taken back, or ended by a crash, took files out of here.
-            if spot in spots and all(s.offset + s.size <= sizes[s.file] for s in spots):
+            if spot in spots and all(s.offset + s.size <= sizes.get(str(s.file), 0) for s in spots):
                 self._landed[oid] = spot
-
-    def _size(self, number: int) -> int:
-        stamp = stamp_of(self.path(number))
-        return stamp.size if stamp else 0
 
     def path(self, number: int) -> str:
         return os.path.join(self.folder, str(number))
@@ -179,8 +178,9 @@ class Stage:
             if self._open is not None:
                 self._open[1].close()
             path = self.path(number)
-            exists = os.path.exists(path)
+            exists = number in self._there
             spool = durable.Spool.reopen(path) if exists else durable.Spool.create(path)
+            self._there.add(number)
             self._open = (number, spool)
         return self._open[1]
 
@@ -268,8 +268,9 @@ class Stage:
         self._verified.clear()
         total, done = sum(t.entry.size for t in self.targets), 0
         for number in range(len(self.targets)):
-            if not os.path.exists(self.path(number)):
-                durable.Spool.create(self.path(number)).close()  # an empty file has no chunk
+            if number not in self._there:
+                self._file(number)  # an empty file has no chunk
+        self._close()
         with contextlib.closing(self._hashes()) as hashes:
             for number, (target, what) in enumerate(zip(self.targets, hashes, strict=True)):
                 found, stamp = what
@@ -323,6 +324,7 @@ class Stage:
         self._landed = {oid: spot for oid, spot in self._landed.items() if oid not in lost}
         self._log.only_landed(self._landed.items())
         durable.remove(self.path(number))
+        self._there.discard(number)
 
     def verified(self) -> list[tuple[Target, tuple[int, int]]]:
         """What `verify` hashed: each target, with the inode and mtime of the file it saw."""
