@@ -162,6 +162,8 @@ while piece := os.read(0, 1 << 16):
 child.stdin.close()
 sys.exit(child.wait())
 """
+AGAIN = 1 << 20
+"""What arrived and is sent again by the next run is less than this."""
 BIG = {f"_artifacts/{number}.bin": (number, 2 << 20) for number in range(8)}
 
 
@@ -221,14 +223,24 @@ def goes_on(link, before):
     """The remote is as before, and the same command goes on where it stopped."""
     assert (link.read(link.far), link.refs(link.there)) == before
     link.profile()
+    here = arrived(link.there)
     out = link.home / "audit.json"
     link.usr("push", DATASET, REMOTE, "-y", "--audit-json-out", out).ok()
     data = validate("audit", out.read_text())
-    assert data["moved"]["resumed"] > 1 << 20
+    assert data["moved"]["resumed"] > max(1 << 20, here - AGAIN)
     total = sum(map(len, big_files().values()))
     assert data["moved"]["payload"] + data["moved"]["resumed"] <= total
     assert link.read(link.far) == big_files()
     assert link.usr("--root", link.there, "fsck", "--deep").ok()
+
+
+def test_a_push_that_is_killed(pushing):
+    link, process, before = pushing
+    pids = tuple(map(int, (link.home / "pid").read_text().split()))
+    process.kill()
+    process.communicate(timeout=30)
+    wait_gone(*pids)
+    goes_on(link, before)
 
 
 @pytest.mark.parametrize("who", ["ssh here", "serve there"])
@@ -292,8 +304,9 @@ def test_a_pull_that_is_cut_short(synced, how):
     assert process.returncode == {"link": 9, "ctrl-c": 130, "kill": -9}[how], err
     assert "Traceback" not in err
     assert (synced.read(synced.folder), synced.refs(synced.root)) == before
+    here = arrived(synced.root)
     data = synced.audit("pull", DATASET, REMOTE, "-y")
-    assert data["moved"]["resumed"] > 1 << 20
+    assert data["moved"]["resumed"] > max(1 << 20, here - AGAIN)
     assert synced.read(synced.folder) == synced.read(synced.far)
 
 

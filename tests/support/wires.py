@@ -14,7 +14,7 @@ def channel_of(end: socket.socket) -> StreamChannel:
     return StreamChannel(end.makefile("rb"), end.makefile("wb"))
 
 
-def connect(peer, *, limits: Limits | None = None) -> WirePeer:
+def connect(peer, *, limits: Limits | None = None, channel_type=StreamChannel) -> WirePeer:
     """Serve `peer` and speak to it; closing hangs up and waits for the serving end."""
     ours, theirs = socket.socketpair()
     reader, writer = theirs.makefile("rb"), theirs.makefile("wb")
@@ -45,7 +45,7 @@ def connect(peer, *, limits: Limits | None = None) -> WirePeer:
                 pass
         thread.join()
 
-    channel = StreamChannel(inward, outward)
+    channel = channel_type(inward, outward)
     assert channel.read(len(MAGIC)) == MAGIC
     client = WirePeer(Wire(channel), "remote r", close)
     client.greet()

@@ -14,6 +14,8 @@ from usrstore.errors import HashMismatchError
 from usrstore.objects.ids import ChunkId, ContentHash, Kind, ObjectId, TreeId, hash_object
 from usrstore.objects.tree import FileEntry
 from usrstore.odb.extents import Extent
+from usrstore.worktree import stage as staging
+from usrstore.worktree import stagelog
 from usrstore.worktree.source import FolderSource
 from usrstore.worktree.stage import Stage, Target
 
@@ -293,3 +295,105 @@ def test_what_was_thrown_away_is_not_believed_because_a_later_piece_came_first(s
     place_all(again)
     again.verify()
     again.close()
+
+
+# ── hashed while they arrive ────────────────────────────────────────────────────────────
+@pytest.fixture
+def hashed(monkeypatch):
+    """The staged files that are read in order to be hashed."""
+    seen = []
+    whole = staging._hash_file
+
+    def hash_file(path):
+        seen.append(int(os.path.basename(path)))
+        return whole(path)
+
+    monkeypatch.setattr(staging, "_hash_file", hash_file)
+    return seen
+
+
+def land(stage, *oids):
+    for oid in oids or [oid for oid, _ in stage.wanted()]:
+        stage.land([(oid, PIECES[oid])])
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_files_whose_chunks_land_in_order_are_not_read_to_be_verified(stage, hashed, at_once):
+    wanted = [(oid, PIECES[oid]) for oid, _ in stage.wanted()]
+    for chunks in [wanted] if at_once else [[chunk] for chunk in wanted]:
+        stage.land(chunks)
+    stage.verify()
+    assert read(stage) == {"one": A + B, "two": B + C + B, "three": C}
+    assert hashed == [2]  # all it consists of came for another file's sake
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_chunks_that_land_in_any_order_make_the_files(stage, seed):
+    oids = list(PIECES)
+    random.Random(seed).shuffle(oids)
+    land(stage, *oids)
+    stage.verify()
+    assert read(stage) == {"one": A + B, "two": B + C + B, "three": C}
+
+
+def test_what_was_hashed_is_not_hashed_again_by_the_next_run(stage, tmp_path, hashed):
+    land(stage, chunk(A), chunk(B))
+    land(stage, chunk(C))
+    stage.landed_all()
+    stage.close()
+    again = Stage(str(tmp_path), TREE, TARGETS)
+    assert list(again.wanted()) == []
+    again.verify()
+    assert hashed == [2]
+    again.close()
+
+
+def test_a_file_that_was_cut_off_is_hashed_from_its_beginning(stage, tmp_path, hashed):
+    land(stage, chunk(A))
+    stage.close()
+    again = Stage(str(tmp_path), TREE, TARGETS)
+    land(again)
+    again.verify()
+    assert read(again) == {"one": A + B, "two": B + C + B, "three": C}
+    assert 0 not in hashed  # what lies there is read by the tally, once
+    again.close()
+
+
+def test_what_was_hashed_before_the_machine_went_down_is_hashed_again(
+    stage, tmp_path, hashed, monkeypatch
+):
+    land(stage)
+    stage.landed_all()
+    stage.close()
+    monkeypatch.setattr(stagelog, "boot", lambda: b"x" * 36)
+    again = Stage(str(tmp_path), TREE, TARGETS)
+    again.verify()
+    assert hashed == [0, 1, 2]
+    again.close()
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_a_file_that_was_written_to_after_it_was_hashed_is_hashed_again(
+    stage, tmp_path, hashed, number
+):
+    land(stage)
+    stage.landed_all()
+    stage.close()
+    with open(stage.path(number), "r+b") as file:
+        file.write(b"damaged")
+    os.utime(stage.path(number), ns=(1, 1))
+    again = Stage(str(tmp_path), TREE, TARGETS)
+    with pytest.raises(HashMismatchError):
+        again.verify()
+    assert number in hashed
+    again.close()
+
+
+def test_a_chunk_that_is_not_what_the_file_says_is_found_by_the_running_hash(stage):
+    """The recipe names chunks that do not make the content that the tree names."""
+    wrong = FileEntry("one", 5000, ContentHash(chunk(C)), None)
+    other = Stage(stage.home, OTHER_TREE, [Target("one", wrong, TARGETS[0].chunks)])
+    land(other)
+    with pytest.raises(HashMismatchError, match="one: expected 5000 bytes"):
+        other.verify()
+    other.close()

@@ -84,6 +84,7 @@ def push(
     reason = " ".join(("push", *options.policy))
     with ending(together, site.root, site.who, reason) as joint:
         joint.hold(site.transfer_lock())
+        _remember(met)
         with inventory_check("post-push"):
             manifest, payload, resumed = _send(
                 met, peer, wanted, options, joint, hold=together is not None, emit=emit
@@ -92,6 +93,14 @@ def push(
     seconds = time.monotonic() - began
     moved = Moved.since(before, peer, payload=payload, resumed=resumed, seconds=seconds)
     return SyncResult("push", "TRANSFERRED", met, options.checks, manifest, None, moved)
+
+
+def _remember(met: Meeting) -> None:
+    """A first push that is cut short need not read everything again to go on."""
+    found, answer = met.found, met.answer
+    if found and found.read and met.head is None and not (answer.nodes or answer.manifests):
+        met.site.overlay.flush()  # only our own are in it (I5)
+        met.site.save_cache(found)
 
 
 def _vet(met: Meeting, wanted: Listing) -> None:
