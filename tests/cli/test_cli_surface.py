@@ -313,7 +313,12 @@ def test_progress_as_json_lines(synced):
     said = synced.usr("push", DATASET, "lab", "-y", "--json", "--progress", "json").ok()
     events = [json.loads(line)["usr_progress"] for line in said.err.splitlines()]
     assert {"scan", "plan", "move"} <= {event["phase"] for event in events}
-    assert all(event.keys() == {"phase", "done", "total", "text"} for event in events)
+    schema = json.loads((SCHEMAS / "progress.json").read_text())
+    for line in said.err.splitlines():
+        jsonschema.validate(json.loads(line), schema)
+    assert all(event["done"] <= (event["total"] or event["done"]) for event in events)
+    moved = [event for event in events if event["phase"] == "move"][-1]
+    assert (moved["done"], moved["files"]) == (moved["total"], moved["files_total"])
     assert said.data["transfer_state"] == "TRANSFERRED"
 
 
@@ -359,7 +364,7 @@ def test_w30_looking_at_what_did_not_change_imports_nothing_heavy(synced, words,
 
 # ── JSON ────────────────────────────────────────────────────────────────────────────────
 def test_every_command_with_json_has_a_schema_and_every_schema_a_command():
-    named = {"error", "audit"}
+    named = {"error", "audit", "progress"}
     for words, command in render_cli.commands():
         if words == ("drill",) or "--json" not in {o for p in command.params for o in p.opts}:
             continue

@@ -15,6 +15,7 @@ class Event(NamedTuple):
         phase: what it is doing; `note` carries a warning for the person.
         done, total: bytes; total None while it is not known.
         text: the file or remote concerned, or the warning.
+        files, files_total: files that are through; files_total None while it is not known.
         dataset, number, of: which of how many datasets it concerns; `of` is 0 where there is one.
     """
 
@@ -22,6 +23,8 @@ class Event(NamedTuple):
     done: int = 0
     total: int | None = None
     text: str = ""
+    files: int = 0
+    files_total: int | None = None
     dataset: str = ""
     number: int = 0
     of: int = 0

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from usrstore.errors import ConflictError, RegistryError, TrustError
 from usrstore.objects import tree
 from usrstore.objects.compare import compare, same
-from usrstore.objects.ids import Kind, ManifestId, ObjectId, RecipeId
+from usrstore.objects.ids import ChunkId, Kind, ManifestId, ObjectId, RecipeId
 from usrstore.objects.names import head_ref, remote_ref
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.objects.sections import Section
@@ -142,7 +142,7 @@ def _send(
                 lock_timeout_s=site.lock_timeout_s,
             )
         )
-        counted = _Counted(sending.pieces(list(planned.wanted)), emit)
+        counted = _Counted(sending, planned.wanted, emit)
         if hold:
             peer.hold(counted)
             together.deliver(peer)
@@ -156,16 +156,25 @@ def _send(
 class _Counted:
     """Pieces on their way, counted."""
 
-    def __init__(self, pieces: Iterator[Piece], emit: Emit) -> None:
-        self._pieces = pieces
+    def __init__(self, sending: Sending, wanted: Sequence[ChunkId], emit: Emit) -> None:
+        self._sending = sending
+        self._wanted = wanted
         self._emit = emit
         self.size = 0
 
     def __iter__(self) -> Iterator[Piece]:
-        for piece in self._pieces:
+        places = [self._sending.place(oid) for oid in self._wanted]
+        total = sum(place.size for place in places)
+        files_total = len({place.path for place in places})
+        path, files = None, 0
+        pieces = self._sending.pieces(self._wanted)
+        for piece, place in zip(pieces, places, strict=True):
+            if place.path != path:
+                path, files = place.path, files + 1
             self.size += piece.size
-            self._emit(Event("move", self.size))
+            self._emit(Event("move", self.size, total, place.path, files, files_total))
             yield piece
+        self._emit(Event("verify", text="at the remote"))
 
 
 def _manifest(met: Meeting, wanted: Listing, options: Options) -> ManifestId:

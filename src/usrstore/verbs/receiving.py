@@ -102,7 +102,8 @@ class Receiving:
         self.stage = Stage(
             self.site.root.quarantine_path(self.site.dataset), self.manifest.tree, targets
         )
-        emit(Event("plan", 0, sum(target.entry.size for target in targets)))
+        size = sum(target.entry.size for target in targets)
+        emit(Event("plan", 0, size, files_total=len(targets)))
         with self.stage.salvage() as leftovers, self._sources(targets) as here:
             if len(leftovers):
                 self.stage.fill(leftovers.try_read)
@@ -170,7 +171,8 @@ class Receiving:
         for run, damage in arrivals.checked(pieces, due):
             stage.land(run)
             self.bytes_taken += sum(len(data) for _, data in run)
-            emit(Event("move", self.bytes_taken, total))
+            files = len(stage.targets)
+            emit(Event("move", self.bytes_taken, total, "", stage.arriving, files))
             if damage is not None:
                 raise self._damaged(*damage)
         stage.landed_all()

@@ -13,7 +13,7 @@ from usrstore.odb import compress, reach
 from usrstore.odb.reach import Get
 from usrstore.remote.peer import Piece
 from usrstore.worktree.crew import in_order
-from usrstore.worktree.source import FolderSource
+from usrstore.worktree.source import FolderSource, Place
 
 _RUN_BYTES = 1 << 20
 _LIKELY_BYTES = 64 << 10  # of a chunk that lies in a pack
@@ -114,6 +114,10 @@ class Sending:
     def _piece(oid: ChunkId, data: bytes | memoryview) -> Piece:
         encoding, stored = compress.shrink(data)
         return Piece(oid, encoding, len(data), stored)
+
+    def place(self, oid: ChunkId) -> Place:
+        """Where a chunk of these files lies; without a path if it lies in a pack."""
+        return self._source.find(oid) or Place("", 0, self._kept.get(oid, 0))
 
     def read(self, oid: ChunkId) -> bytes:
         """One chunk, verified. Raises: ChangedWhileReadError, ObjectNotFoundError."""

@@ -160,7 +160,7 @@ def _capture_changed(
         if not todo:
             break
         total, done = sum(files[path].size for path in todo), 0
-        for path in todo:
+        for number, path in enumerate(todo, 1):
             now_ns = time.time_ns()
             result = _read(folder, path, take)
             if result is None:
@@ -171,7 +171,7 @@ def _capture_changed(
             taken.add(path)
             (racy.add if is_racy(hit.stamp, now_ns) else racy.discard)(path)
             done += hit.stamp.size
-            emit(Event("scan", done, total, path))
+            emit(Event("scan", done, total, path, number, len(todo)))
         files = scan(folder)
         _keep_log(files, known)
     else:

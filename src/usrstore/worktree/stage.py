@@ -102,6 +102,11 @@ class Stage:
             if oid not in self._landed:
                 yield oid, spots[0].size
 
+    @property
+    def arriving(self) -> int:
+        """How many files chunks have come for, if they come in the order of `wanted`."""
+        return 0 if self._arriving is None else self._arriving + 1
+
     def lacks(self, oid: ChunkId) -> bool:
         """Whether a chunk is wanted still."""
         return oid in self._spots and oid not in self._landed
@@ -290,7 +295,7 @@ class Stage:
                     )
                 self._verified.append((target, (stamp.inode, stamp.mtime_ns)))
                 done += stamp.size
-                emit(Event("verify", done, total, target.path))
+                emit(Event("verify", done, total, target.path, number + 1, len(self.targets)))
 
     def _hashes(self) -> Generator[tuple[ContentHash, Stamp]]:
         """What each staged file hashes to, on threads where that is worth it."""
