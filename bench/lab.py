@@ -14,12 +14,14 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+import delay
 from measure import Sample, run
 
 from usrcli.drills import sshd
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 DATASET = "bench/x"
+RCLONE = os.path.join(os.path.dirname(sys.executable), "rclone")
 USR = os.path.join(os.path.dirname(sys.executable), "usr")
 INFER = """\
   infer:
@@ -37,6 +39,7 @@ class Lab:
     Attributes:
         home: removed at the end.
         ssh_config: how the loopback sshd is reached, as host `bench`.
+        port: of that sshd.
         quick: smaller data and fewer rounds.
         dvc: a dvc program to compare with, or None.
         extra: more of the environment that commands see.
@@ -44,6 +47,7 @@ class Lab:
 
     home: str
     ssh_config: str
+    port: int
     quick: bool
     dvc: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
@@ -110,6 +114,28 @@ class Lab:
         script = 'mkdir -p "$2"; $SSH "tar -C \'$1\' -c ." | tar -C "$2" -x'
         return replace(self.shell(script, source, target), wire=tar_size(source))
 
+    def rclone_push(self, source: str, target: str) -> Sample:
+        """rclone copy over the sftp of the loopback ssh, as it comes."""
+        ssh = shlex.join(["ssh", "-F", self.ssh_config, "bench"])
+        words = ["--sftp-ssh", ssh, "--config", "/dev/null"]
+        return self.run(RCLONE, "copy", *words, source, f":sftp:{target}")
+
+    @contextlib.contextmanager
+    def far_away(self, milliseconds: float) -> Iterator[Lab]:
+        """The same place, with that delay each way between it and its sshd."""
+        with delay.running(self.port, milliseconds, self.path("carried.json")) as link:
+            config = self.path(f"ssh_config-{link.port}")
+            with open(self.ssh_config, encoding="utf-8") as file:
+                lines = file.read().replace(f"Port {self.port}", f"Port {link.port}")
+            known = os.path.join(os.path.dirname(self.ssh_config), "known_hosts")
+            with open(known, "r+", encoding="utf-8") as file:
+                key = file.readline().split(" ", 1)[1]
+                file.seek(0, os.SEEK_END)
+                file.write(f"[127.0.0.1]:{link.port} {key.strip()}\n")
+            with open(config, "w", encoding="utf-8") as file:
+                file.write(lines)
+            yield replace(self, ssh_config=config, port=link.port)
+
     def add_remote(self, name: str, root: str, *, command: str = USR) -> None:
         """A remote over the loopback ssh; the far end has a configuration of its own, too."""
         far = f"env XDG_CONFIG_HOME={shlex.quote(self.path('far'))} {command}"
@@ -154,9 +180,10 @@ def opened(*, quick: bool, where: str | None, with_dvc: bool) -> Iterator[Lab]:
     with tempfile.TemporaryDirectory(prefix="usr-bench-", dir=where) as home:
         os.makedirs(os.path.join(home, "user"))
         os.makedirs(os.path.join(home, "sshd"))
-        with sshd.running(os.path.join(home, "sshd")) as server:
+        sftp = ["Subsystem sftp internal-sftp"]
+        with sshd.running(os.path.join(home, "sshd"), extra=sftp) as server:
             dvc = _install_dvc(home) if with_dvc else None
-            yield Lab(home, server.config, quick, dvc)
+            yield Lab(home, server.config, server.port, quick, dvc)
 
 
 def _install_dvc(home: str) -> str | None:

@@ -34,6 +34,7 @@ BENCHMARKS = {
     "push": transfer.push,
     "pull": transfer.pull,
     "many": transfer.many,
+    "far": transfer.far,
     "append": change.append,
     "part": change.part,
     "acts": acts.acts,

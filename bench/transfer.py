@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import sys
 
-from lab import DATASET, HERE, USR, Lab, folder_size, remove
+from lab import DATASET, HERE, RCLONE, USR, Lab, folder_size, remove
 from measure import Contender, Sample, Table, in_turn
 
 MOST_MEMORY_MB = 250
 ABOUT_EQUAL = 1.25
+DELAY_MS = 25
+TAR, RSYNC, SYNCED, RCLONE_COPY = "tar, ssh, tar", "rsync -a", "rsync -a --fsync", "rclone copy"
 
 
 def push(lab: Lab) -> list[Table]:
     """First push of a small and of a large dataset, and what it holds in memory."""
-    sizes = (5, 30) if lab.quick else (30, 300)
+    sizes = (5, 30) if lab.quick else (30, 600)
     tables = [_push(lab, _dataset(lab, size), f"First push, {size} MB") for size in sizes]
     return [*tables, _memory(lab, "push", sizes)]
 
@@ -34,6 +36,22 @@ def many(lab: Lab) -> list[Table]:
     return [_push(lab, root, f"First push, {count} files of 2–40 kB")]
 
 
+def far(lab: Lab) -> list[Table]:
+    """The same over a link with 25 ms each way: 30 MB, and many small files."""
+    count = 500 if lab.quick else 5000
+    small = lab.path("small")
+    if not os.path.isdir(small):
+        lab.make("small", os.path.join(lab.new_root("small"), DATASET), count=count)
+    large = _dataset(lab, 5 if lab.quick else 30)
+    with lab.far_away(DELAY_MS) as there:
+        where = f"{DELAY_MS} ms away"
+        return [
+            _push(there, large, f"First push, {5 if lab.quick else 30} MB, {where}"),
+            # rclone takes several round trips for each file: minutes.
+            _push(there, small, f"First push, {count} files of 2–40 kB, {where}", rclone=False),
+        ]
+
+
 def _dataset(lab: Lab, size: int) -> str:
     root = lab.path(f"source-{size}")
     if not os.path.isdir(root):
@@ -42,7 +60,7 @@ def _dataset(lab: Lab, size: int) -> str:
     return root
 
 
-def _push(lab: Lab, root: str, title: str) -> Table:
+def _push(lab: Lab, root: str, title: str, *, rclone: bool = True) -> Table:
     folder, far, copy = os.path.join(root, DATASET), lab.path("far-root"), lab.path("far-copy")
     lab.add_remote("far", far)
 
@@ -51,18 +69,15 @@ def _push(lab: Lab, root: str, title: str) -> Table:
         remove(copy)
         lab.new_root("far-root")
 
-    samples = in_turn(
-        [
-            Contender("tar, ssh, tar", lambda: lab.tar_push(folder, copy), clean),
-            Contender("rsync -a", lambda: lab.rsync(folder, f"bench:{copy}"), clean),
-            Contender(
-                "rsync -a --fsync", lambda: lab.rsync(folder, f"bench:{copy}", "--fsync"), clean
-            ),
-            Contender("usr push", lambda: lab.sync("push", root, "far"), clean),
-        ],
-        lab.rounds,
-    )
-    return _table(title, samples, "usr push", folder)
+    contenders = [
+        Contender(TAR, lambda: lab.tar_push(folder, copy), clean),
+        Contender(RSYNC, lambda: lab.rsync(folder, f"bench:{copy}"), clean),
+        Contender(SYNCED, lambda: lab.rsync(folder, f"bench:{copy}", "--fsync"), clean),
+        Contender("usr push", lambda: lab.sync("push", root, "far"), clean),
+    ]
+    if os.path.exists(RCLONE) and rclone:
+        contenders.append(Contender(RCLONE_COPY, lambda: lab.rclone_push(folder, copy), clean))
+    return _table(title, in_turn(contenders, lab.rounds), "usr push", folder)
 
 
 def _pull(lab: Lab, source: str, title: str) -> Table:
@@ -101,13 +116,15 @@ def _pull(lab: Lab, source: str, title: str) -> Table:
 
 def _table(title: str, samples: dict[str, list[Sample]], ours: str, folder: str) -> Table:
     table = Table(title)
-    for name in ("tar, ssh, tar", "rsync -a", "rsync -a --fsync"):
-        table.add_seconds(samples, name)
-    table.add_seconds(samples, ours, against="rsync -a")
+    for name in (TAR, RSYNC, SYNCED, RCLONE_COPY):
+        if name in samples:
+            table.add_seconds(samples, name)
+    table.add_seconds(samples, ours, against=RSYNC, goal=1.0)
+    table.add_seconds(samples, ours, against=TAR, goal=round(1 / 0.9, 2))
     for name in ("tar, ssh, tar", "rsync -a"):
         table.add_wire(samples, name)
     table.add_wire(samples, ours, against="rsync -a")
-    speed = folder_size(folder) / 1e6 / table.rows[3].median
+    speed = folder_size(folder) / 1e6 / next(r for r in table.rows if r.what == ours).median
     table.notes.append(f"{ours} moved {speed:.0f} MB of dataset a second.")
     return table
 
