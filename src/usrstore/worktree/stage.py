@@ -29,7 +29,7 @@ from usrstore.odb.extents import Extent
 from usrstore.worktree.crew import in_order
 from usrstore.worktree.scan import Stamp
 from usrstore.worktree.source import FolderSource
-from usrstore.worktree.stagelog import Spot, StageLog, Whole, landed
+from usrstore.worktree.stagelog import Spot, StageLog, Whole, landed, neighbours
 from usrstore.worktree.statcache import stamp_of
 from usrstore.worktree.tally import Tally
 
@@ -37,7 +37,6 @@ _READ_BYTES = 1 << 20
 _WIDE_BYTES = 32 << 20  # from here on, two threads hash one file
 _WIDE_READ_BYTES = 4 << 20
 _SMALL_BYTES = 64 << 10  # files as small as this are hashed sooner than handed on
-_AT_ONCE = 512  # pieces that one call writes
 _SYNC_EACH = 16  # more files than this are synced by one syncfs(2) instead of one by one
 
 
@@ -128,7 +127,7 @@ class Stage:
         A file whose chunks land in the order of `wanted` need not be read to be verified.
         """
         first = ((self._spots[oid][0], data) for oid, data in chunks)
-        for number, offset, pieces in _neighbours(first):
+        for number, offset, pieces in neighbours(first):
             if number != self._arriving:
                 self._arrived()
                 self._arriving = number
@@ -136,7 +135,7 @@ class Stage:
             if len(self.targets[number].chunks) > 1:
                 self._tally.wrote(number, self.path(number), offset, pieces)
         again = ((spot, data) for oid, data in chunks for spot in self._spots[oid][1:])
-        for number, offset, pieces in _neighbours(again):
+        for number, offset, pieces in neighbours(again):
             self._file(number).write_all_at(offset, pieces)
         self._note(*((oid, self._spots[oid][0]) for oid, _ in chunks))
         self._note_whole(dict(self._tally.done()))
@@ -361,24 +360,6 @@ class Stage:
         """Remove everything staged for this folder."""
         self.close()
         durable.remove_tree(self.home)
-
-
-def _neighbours(
-    placed: Iterable[tuple[Spot, bytes | memoryview]],
-) -> Iterator[tuple[int, int, list[bytes | memoryview]]]:
-    """Pieces that belong one behind the other, with the file and offset where they begin."""
-    file, begin, end = -1, 0, 0
-    pieces: list[bytes | memoryview] = []
-    for spot, data in placed:
-        if pieces and (spot.file, spot.offset) == (file, end) and len(pieces) < _AT_ONCE:
-            pieces.append(data)
-        else:
-            if pieces:
-                yield file, begin, pieces
-            file, begin, pieces = spot.file, spot.offset, [data]
-        end = spot.offset + spot.size
-    if pieces:
-        yield file, begin, pieces
 
 
 def _name(tree: TreeId, targets: list[Target]) -> str:

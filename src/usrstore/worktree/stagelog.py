@@ -21,6 +21,7 @@ from usrstore.worktree.scan import Stamp
 
 _LANDED = struct.Struct(">32sIQI")
 _WHOLE = struct.Struct(">I32sqqqq36s")
+_AT_ONCE = 512  # pieces that one call writes
 
 
 class Spot(NamedTuple):
@@ -87,6 +88,24 @@ def landed(log: bytes) -> Iterator[tuple[ChunkId, Spot]]:
     """What a stage's log says has landed where; a record that was cut off says nothing."""
     for oid, *spot in _LANDED.iter_unpack(_records(log, _LANDED.size)):
         yield ChunkId(ObjectId(oid)), Spot(*spot)
+
+
+def neighbours(
+    placed: Iterable[tuple[Spot, bytes | memoryview]],
+) -> Iterator[tuple[int, int, list[bytes | memoryview]]]:
+    """Pieces that belong one behind the other, with the file and offset where they begin."""
+    file, begin, end = -1, 0, 0
+    pieces: list[bytes | memoryview] = []
+    for spot, data in placed:
+        if pieces and (spot.file, spot.offset) == (file, end) and len(pieces) < _AT_ONCE:
+            pieces.append(data)
+        else:
+            if pieces:
+                yield file, begin, pieces
+            file, begin, pieces = spot.file, spot.offset, [data]
+        end = spot.offset + spot.size
+    if pieces:
+        yield file, begin, pieces
 
 
 def boot() -> bytes:
