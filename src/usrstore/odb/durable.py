@@ -20,6 +20,7 @@ from usrstore.odb import sharing
 
 Tap = Callable[[Literal["before", "after"], str, str], None]
 T = TypeVar("T")
+Pieces = Sequence[bytes | bytearray | memoryview]
 
 TEMPORARY_PREFIX = ".tmp-"
 _WRITEBACK_BYTES = 32 << 20
@@ -259,15 +260,8 @@ def append(path: str, data: bytes, *, mode: int = 0o666) -> None:
     fd = _step("open", path, sharing.open_file, path, flags, mode)
     try:
         size = os.fstat(fd).st_size
-
-        def write() -> None:
-            view, at = memoryview(data), size
-            while view:
-                written = os.pwrite(fd, view, at)
-                view, at = view[written:], at + written
-
         try:
-            _step("write", path, write)
+            _step("write", path, _write, fd, size, (data,))
             _step("fsync", path, os.fsync, fd)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -321,29 +315,12 @@ class Spool:
         self.write_at(self.size, data)
 
     def write_at(self, offset: int, data: bytes | bytearray | memoryview) -> None:
-        def call() -> None:
-            view, at = memoryview(data), offset
-            while view:
-                written = os.pwrite(self._fd, view, at)
-                view, at = view[written:], at + written
+        self.write_all_at(offset, (data,))
 
-        _step("write", self.path, call)
-        self._wrote(offset, len(data))
-
-    def write_all_at(self, offset: int, pieces: Sequence[bytes | memoryview]) -> None:
+    def write_all_at(self, offset: int, pieces: Pieces) -> None:
         """Write pieces one behind the other, in one call. At most 512 of them."""
-        size = sum(map(len, pieces))
-
-        def call() -> None:
-            at = os.pwritev(self._fd, pieces, offset)
-            if at < size:  # a call may write less than it was given
-                left = memoryview(b"".join(pieces))[at:]
-                while left:
-                    written = os.pwrite(self._fd, left, offset + at)
-                    left, at = left[written:], at + written
-
-        _step("write", self.path, call)
-        self._wrote(offset, size)
+        _step("write", self.path, _write, self._fd, offset, pieces)
+        self._wrote(offset, sum(map(len, pieces)))
 
     def _wrote(self, offset: int, size: int) -> None:
         self.size = max(self.size, offset + size)
@@ -380,6 +357,15 @@ class Spool:
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
+
+
+def _write(fd: int, offset: int, pieces: Pieces) -> None:
+    at, size = os.pwritev(fd, pieces, offset), sum(map(len, pieces))
+    if at < size:  # a call may write less than it was given
+        left = memoryview(b"".join(pieces))[at:]
+        while left:
+            written = os.pwrite(fd, left, offset + at)
+            left, at = left[written:], at + written
 
 
 def _start_writeback(fd: int, offset: int = 0, size: int = 0) -> None:
