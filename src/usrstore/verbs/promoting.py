@@ -173,7 +173,7 @@ def promote(
         act = who.act(reason)
         group = tuple(member.site.dataset for member in members) if len(members) > 1 else ()
         parts = [member.part(moves, act, group) for member in members]
-        emit(Event("promote", 0, sum(len(part.journal.ops) for part in parts)))
+        emit(Event("promote", files_total=sum(len(p.journal.ops) for p in parts)))
         durable.make_folder(os.path.dirname(parts[0].journal_path))
         promotion.promote(
             root.store,
