@@ -149,9 +149,14 @@ class MergeConflictError(UsrError):
     code = "merge-conflict"
 
     def __init__(
-        self, message: str, *, hint: str | None = None, conflicts: Sequence[dict[str, object]] = ()
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        code: str | None = None,
+        conflicts: Sequence[dict[str, object]] = (),
     ) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint, code=code)
         self.conflicts = tuple(conflicts)
 
 
