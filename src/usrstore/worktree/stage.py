@@ -126,6 +126,10 @@ class Stage:
 
         A file whose chunks land in the order of `wanted` need not be read to be verified.
         """
+        # Repeats first: what hashes a file may get to them as soon as the rest is there.
+        again = ((spot, data) for oid, data in chunks for spot in self._spots[oid][1:])
+        for number, offset, pieces in neighbours(again):
+            self._file(number).write_all_at(offset, pieces)
         first = ((self._spots[oid][0], data) for oid, data in chunks)
         for number, offset, pieces in neighbours(first):
             if number != self._arriving:
@@ -134,9 +138,6 @@ class Stage:
             self._file(number).write_all_at(offset, pieces)
             if len(self.targets[number].chunks) > 1:
                 self._tally.wrote(number, self.path(number), offset, pieces)
-        again = ((spot, data) for oid, data in chunks for spot in self._spots[oid][1:])
-        for number, offset, pieces in neighbours(again):
-            self._file(number).write_all_at(offset, pieces)
         self._note(*((oid, self._spots[oid][0]) for oid, _ in chunks))
         self._note_whole(dict(self._tally.done()))
 
