@@ -310,6 +310,8 @@ def run(
             click.echo("Nothing to pull: this side is ahead." if ahead else _NOTHING_CHOSEN)
         for text in rendering.change_lines(result) if result.state == "DRY-RUN" else ():
             click.echo(text)
+        if said := rendering.both_changed(result):
+            click.echo(said)
     show(request, result, options.policy)
     if result.state != "DRY-RUN" and not request.as_json:
         click.echo(f"{action.capitalize()} complete.")

@@ -116,6 +116,7 @@ def test_a_dry_pull_of_both_changed_says_so_and_stores_nothing(torn):
     before = torn.everything()
     said = torn.usr("pull", DATASET, "lab", "--dry-run").ok()
     assert "PULL audit: DRY-RUN" in said.out
+    assert f"then usr merge -n lab/{DATASET}" in said.out
     assert torn.everything() == before
 
 

@@ -11,6 +11,7 @@ from usrstore.objects.sections import Section
 from usrstore.objects.tree import Listing
 from usrstore.verbs import audit
 from usrstore.verbs.audit import SyncResult
+from usrstore.verbs.relation import Relation
 
 _SHOWN = 10
 
@@ -111,6 +112,17 @@ def change_lines(result: SyncResult) -> list[str]:
             if len(paths) > _SHOWN:
                 lines.append(f"  {word:<10} … and {len(paths) - _SHOWN} more in {section.label}")
     return lines
+
+
+def both_changed(result: SyncResult) -> str | None:
+    """What a dry run says of a dataset that both sides changed."""
+    if result.state != "DRY-RUN" or result.meeting.relation is not Relation.DIVERGED:
+        return None
+    dataset, remote = result.meeting.site.dataset, result.meeting.remote
+    return (
+        f"Both sides changed: a pull would merge them. To see how: usr fetch {dataset} {remote}, "
+        f"then usr merge -n {remote}/{dataset}"
+    )
 
 
 def policy_warnings(policy: tuple[str, ...]) -> list[str]:
