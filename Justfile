@@ -19,6 +19,10 @@ test *options:
 deep *options:
     ./dev deep {{options}}
 
+# Every decoder and both ends of the wire, guided by coverage
+fuzz *options:
+    ./dev fuzz {{options}}
+
 # ruff, mypy, import contracts
 lint:
     ./dev lint

@@ -18,6 +18,20 @@ settings.register_profile("deep", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "default")
 
 
+_ATTACKS = ("test_liars.py", "test_path_tricks.py", "test_besieged.py", "test_hostile_server.py")
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """How many evil peers were met."""
+    met = [
+        report.nodeid
+        for report in terminalreporter.stats.get("passed", ())
+        if report.when == "call" and report.nodeid.partition("::")[0].endswith(_ATTACKS)
+    ]
+    if met:
+        terminalreporter.write_line(f"{len(met)} attacks of evil peers were met")
+
+
 @pytest.fixture(scope="session")
 def memory_home():
     """A folder in memory where there is one: thousands of syncs cost nothing there."""

@@ -16,6 +16,10 @@ PROTOCOL = sorted(
 )
 TESTS = {path: path.read_text() for path in (ROOT / "tests").rglob("*.py")}
 
+GUARANTEES = re.findall(
+    r"^- \*\*\[(T-\d+)\]\*\*", (ROOT / "docs" / "threat-model.md").read_text(), re.MULTILINE
+)
+
 
 def test_clauses_are_numbered_without_gaps():
     assert [f"F-{number}" for number in range(1, len(CLAUSES) + 1)] == CLAUSES
@@ -26,18 +30,22 @@ def test_clauses_of_the_protocol_are_numbered_without_gaps():
     assert [f"P-{number}" for number in range(1, len(PROTOCOL) + 1)] == PROTOCOL
 
 
-@pytest.mark.parametrize("clause", CLAUSES + PROTOCOL)
+def test_guarantees_are_numbered_without_gaps():
+    assert [f"T-{number}" for number in range(1, len(GUARANTEES) + 1)] == GUARANTEES
+
+
+@pytest.mark.parametrize("clause", CLAUSES + PROTOCOL + GUARANTEES)
 def test_a_clause_is_held_by_a_test(clause):
     assert any(f'spec("{clause}")' in text for text in TESTS.values())
 
 
 def test_whatever_is_cited_is_a_clause():
     places = [*(ROOT / "src").rglob("*.py"), *(ROOT / "docs").rglob("*.md")]
-    cited = {name for path in places for name in re.findall(r"\[([FP]-\d+)\]", path.read_text())}
+    cited = {name for path in places for name in re.findall(r"\[([FPT]-\d+)\]", path.read_text())}
     claimed = {
-        name for text in TESTS.values() for name in re.findall(r'spec\("([FP]-\d+)"\)', text)
+        name for text in TESTS.values() for name in re.findall(r'spec\("([FPT]-\d+)"\)', text)
     }
-    assert cited | claimed <= {*CLAUSES, *PROTOCOL}
+    assert cited | claimed <= {*CLAUSES, *PROTOCOL, *GUARANTEES}
 
 
 def test_the_limits_in_the_text_are_those_of_the_code():

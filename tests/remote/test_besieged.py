@@ -154,6 +154,7 @@ assert MAX_DATA_BYTES < MAX_MESSAGE_BYTES
 
 @pytest.mark.parametrize("what", ATTACKS)
 @pytest.mark.spec("P-15")
+@pytest.mark.spec("T-8")
 def test_an_attack_ends_with_a_reason_and_costs_little(served, resting, what):
     said, code = ATTACKS[what]
     before = served.everything()
@@ -287,6 +288,7 @@ def test_a_session_ends_when_its_time_is_over(served):
 
 # ── what is served ────────────────────────────────────────────────────────────────────────
 @pytest.mark.spec("P-17")
+@pytest.mark.spec("T-9")
 def test_a_link_out_of_the_root_is_not_served(served, home):
     outside = home / "outside"
     datasets.write(outside, datasets.old_files())

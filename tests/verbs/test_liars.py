@@ -90,6 +90,8 @@ DAMAGE = [
 ]
 
 
+@pytest.mark.spec("T-1")
+@pytest.mark.spec("T-7")
 @pytest.mark.parametrize(("alter", "kind"), DAMAGE, ids=lambda value: value.__name__)
 def test_damaged_chunks_are_never_pulled_and_the_next_pull_goes_on(pulling, alter, kind):
     error = refused(
@@ -197,6 +199,7 @@ def test_a_pull_without_all_recipes_is_refused(pulling):
 
 
 # ── states ──────────────────────────────────────────────────────────────────────────────
+@pytest.mark.spec("T-5")
 def test_a_state_of_another_dataset_is_never_pulled(pulling):
     liar = lambda host: Saying(host, compared=liars.forged_head(dataset="ns/y"))
     error = refused(GraftError, lambda: pull_from(pulling, liar), pulling.here)
@@ -300,6 +303,7 @@ def test_a_forked_head_is_refused_even_if_its_numbers_look_right(pulling):
 
 
 # ── signatures ────────────────────────────────────────────────────────────────────────────
+@pytest.mark.spec("T-2")
 def test_a_bad_signature_is_believed_in_no_mode(pulling):
     liar = lambda host: Saying(host, compared=liars.resigned_badly)
     for trust in ("strict", "tofu", "none"):

@@ -43,7 +43,7 @@ def over_a_wire(pair):
     return wires.connect(pair.there.host())
 
 
-@pytest.mark.spec("P-21")
+@pytest.mark.spec("P-20")
 @pytest.mark.parametrize("connect", [None, over_a_wire], ids=["in-process", "over a wire"])
 def test_a_first_push_of_two_datasets_is_one_state_there(make_pair, connect):
     pair = make_pair()
@@ -185,7 +185,7 @@ def test_whoever_says_no_changes_nothing(pair):
     assert (everything(pair.there), everything(pair.here)) == before
 
 
-@pytest.mark.spec("P-20")
+@pytest.mark.spec("P-19")
 def test_a_dataset_is_not_promoted_twice_in_one_group(pair):
     write(pair.here, NEW)
     peer = pair.there.host()

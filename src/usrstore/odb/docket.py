@@ -47,11 +47,12 @@ class Entry:
             version, number, condemned, swept = codec.decode(data)
             if version != codec.FORMAT:
                 raise DecodeError(f"format {version}")
-            return cls(
+            found = cls(
                 int(number),
                 {PackId(ObjectId(pack)): int(since) for pack, since in condemned},
                 frozenset(PackId(ObjectId(pack)) for pack in swept),
             )
+            return codec.same(found, found.encode(), data, "record of collections")
         except Exception as exc:
             raise DecodeError(
                 f"the newest record of collections is damaged: {exc}",
