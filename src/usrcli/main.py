@@ -88,6 +88,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "repack": ("keeping", "Merge small packs"),
     },
     "Proof": {
+        "bench": ("bench", "Measure what limits a transfer"),
         "drill": ("drill", "Run the sync-fidelity runbook on throw-away roots"),
     },
     "The shell": {

@@ -186,6 +186,7 @@ class Lab:
 # ── JSON ────────────────────────────────────────────────────────────────────────────────
 SCHEMAS = Path(__file__).parent.parent.parent / "docs" / "schemas"
 _GROUPS = {
+    ("bench", "transfer"): "bench-transfer",
     ("bundle", "create"): "bundle-create",
     ("bundle", "verify"): "bundle-verify",
     ("bundle", "import"): "pull",

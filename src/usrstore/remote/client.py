@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -15,7 +16,19 @@ from usrstore.errors import (
 from usrstore.objects.codec import Fields
 from usrstore.objects.ids import ChunkId, ContentHash, Kind, ObjectId, RecipeId, StateId
 from usrstore.remote import messages
-from usrstore.remote.peer import Ask, Compared, Held, Outcome, Piece, Planned, Probe, Proposal, Seen
+from usrstore.remote.peer import (
+    Ask,
+    Carried,
+    Compared,
+    Held,
+    Outcome,
+    Piece,
+    Planned,
+    Probe,
+    Proposal,
+    Seen,
+    Weight,
+)
 from usrstore.remote.wire import PROTOCOL, Record, Wire
 
 T = TypeVar("T")
@@ -86,6 +99,25 @@ class WirePeer:
     def probe(self) -> Probe:
         self.wire.send({"op": "probe"})
         return self._checked(lambda: messages.parse_probe(self._answer("probed")))
+
+    def weigh(self, size: int, *, may_write: bool = True) -> Weight:
+        del may_write  # the serving end knows what it allows
+        self.wire.send({"op": "weigh", "size": size})
+        weight = self._checked(lambda: messages.parse_weighed(self._answer("weighed")))
+        if weight.size > size:
+            raise ProtocolError(f"{self._where} weighed more than it was asked to")
+        return weight
+
+    def carry(self, size: int) -> Carried:
+        """Bytes of no meaning there, and as many back; with 0, one round trip."""
+        began = time.perf_counter_ns()
+        self.wire.send({"op": "carry", "size": size})
+        self._upload(messages.gauge_records(size))
+        self._answer("carried").done()
+        turned = time.perf_counter_ns()
+        self._checked(lambda: messages.gauge_received(self._objects(), size))
+        ended = time.perf_counter_ns()
+        return Carried(size, (turned - began) // 1000 or 1, (ended - turned) // 1000 or 1)
 
     def datasets(self) -> list[Held]:
         self.wire.send({"op": "list"})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar, cast
 
@@ -22,7 +23,18 @@ from usrstore.objects.ids import (
 from usrstore.objects.manifest import MAX_REGISTRY_BYTES
 from usrstore.objects.names import check_dataset
 from usrstore.objects.tree import FolderEntry
-from usrstore.remote.peer import Ask, Checks, Compared, Held, Intent, Nodes, Probe, Proposal, Seen
+from usrstore.remote.peer import (
+    Ask,
+    Checks,
+    Compared,
+    Held,
+    Intent,
+    Nodes,
+    Probe,
+    Proposal,
+    Seen,
+    Weight,
+)
 from usrstore.remote.wire import MAX_MESSAGE_BYTES, Record
 
 Id = TypeVar("Id", bound=ObjectId)
@@ -32,6 +44,9 @@ MAX_METADATA_BYTES = 1 << 30
 _NODE_BYTES = 256  # what an object costs us beside its bytes
 NAME_BYTES = 32  # of a name in a run of names
 _MAX_LISTED_BYTES = 32 << 20
+MAX_GAUGE_BYTES = 1 << 30  # of one measurement
+MAX_GAUGED_BYTES = 4 << 30  # of all measurements of one session
+GAUGE_PIECE_BYTES = 1 << 20
 
 
 def pack_ids(oids: Iterable[ObjectId]) -> bytes:
@@ -113,6 +128,44 @@ def parse_probe(fields: Fields) -> Probe:
     )
     fields.done()
     return probe
+
+
+def weighed_message(weight: Weight) -> dict[str, Any]:
+    return {"op": "weighed", **weight._asdict()}
+
+
+def parse_weighed(fields: Fields) -> Weight:
+    weight = Weight(
+        size=fields.integer("size", most=MAX_GAUGE_BYTES),
+        hash_us=fields.integer("hash_us", most=1 << 60),
+        read_us=_count(fields, "read_us"),
+        write_us=_count(fields, "write_us"),
+    )
+    fields.done()
+    return weight
+
+
+def gauge_records(size: int) -> Iterator[Record]:
+    """A run of chunks of no meaning, `size` bytes together; random, so that no link packs them."""
+    piece = memoryview(os.urandom(min(size, GAUGE_PIECE_BYTES)))
+    oid = hash_object(Kind.CHUNK, piece)
+    whole, rest = divmod(size, GAUGE_PIECE_BYTES)
+    for _ in range(whole):
+        yield Kind.CHUNK, oid, 0, GAUGE_PIECE_BYTES, piece
+    if rest:
+        last = piece[:rest]
+        yield Kind.CHUNK, hash_object(Kind.CHUNK, last), 0, rest, last
+
+
+def gauge_received(records: Iterable[Record], size: int) -> None:
+    """Let a run of chunks go by. Raises: ProtocolError, if it is not `size` bytes of them."""
+    total = 0
+    for kind, _, encoding, raw, stored in records:
+        total += len(stored)
+        if kind is not Kind.CHUNK or encoding or raw != len(stored) or not raw or total > size:
+            raise ProtocolError(f"something else than {size} bytes of chunks")
+    if total != size:
+        raise ProtocolError(f"{total} bytes of chunks in place of {size}")
 
 
 def ask_message(ask: Ask) -> dict[str, Any]:

@@ -188,6 +188,30 @@ class Probe:
     registry: bool
 
 
+class Weight(NamedTuple):
+    """How long a place took for so many bytes of no meaning.
+
+    Attributes:
+        size: bytes; at most what was asked for.
+        hash_us: hashing them in memory, microseconds.
+        read_us: reading them from the disk and hashing them; None where nothing may be written.
+        write_us: writing and syncing them; None likewise.
+    """
+
+    size: int
+    hash_us: int
+    read_us: int | None
+    write_us: int | None
+
+
+class Carried(NamedTuple):
+    """How long a link took for so many bytes each way, microseconds."""
+
+    size: int
+    there_us: int
+    back_us: int
+
+
 class Held(NamedTuple):
     """A dataset at a peer.
 
@@ -205,6 +229,18 @@ class Peer(Protocol):
 
     def probe(self) -> Probe:
         """Look at the place itself; leaves nothing behind."""
+        ...
+
+    def weigh(self, size: int, *, may_write: bool = True) -> Weight:
+        """Measure how fast this place hashes, reads and writes; leaves nothing behind.
+
+        Args:
+            size: bytes to measure with; the answer says how many it were.
+            may_write: else only hashing is measured.
+
+        Raises:
+            UnsupportedError: a place without a processor of its own.
+        """
         ...
 
     def datasets(self) -> Sequence[Held]:

@@ -39,6 +39,11 @@ class Limits:
     max_metadata: int = messages.MAX_METADATA_BYTES
     patience: Patience | None = None
 
+    def takes(self, size: int) -> bool:
+        """Whether some dataset may be pushed with so many bytes."""
+        pushed = self.datasets is None or any(self.datasets.values())
+        return pushed and not self.read_only and size <= (self.max_bytes or size)
+
     def check(self, dataset: str, *, writing: bool) -> None:
         """Raises: ReadOnlyError, with the code `refused` for what is not served at all."""
         if self.datasets is not None and dataset not in self.datasets:
@@ -96,9 +101,12 @@ class _Session:
         self._wire = wire
         self._peer = peer
         self._limits = limits
+        self._gauged = 0
         self._handlers: dict[str, Callable[[Fields], None]] = {
             "hello": self._hello,
             "probe": self._probe,
+            "weigh": self._weigh,
+            "carry": self._carry,
             "list": self._list,
             "compare": self._compare,
             "want": self._want,
@@ -130,6 +138,28 @@ class _Session:
     def _probe(self, fields: Fields) -> None:
         fields.done()
         self._wire.send(messages.probe_message(self._peer.probe()))
+
+    def _weigh(self, fields: Fields) -> None:
+        size = self._gauge(fields, ways=1)
+        weight = self._peer.weigh(size, may_write=self._limits.takes(size))
+        self._wire.send(messages.weighed_message(weight))
+
+    def _carry(self, fields: Fields) -> None:
+        size = self._gauge(fields, ways=2)
+        messages.gauge_received(self._wire.receive_objects(), size)
+        self._wire.send({"op": "carried"})
+        self._wire.send_objects(messages.gauge_records(size))
+
+    def _gauge(self, fields: Fields, *, ways: int) -> int:
+        """How much is to be measured, taken from what this session may. Raises: ProtocolError."""
+        size = fields.integer("size", most=messages.MAX_GAUGE_BYTES)
+        fields.done()
+        self._gauged += size * ways
+        if self._gauged > messages.MAX_GAUGED_BYTES:
+            raise ProtocolError(
+                f"more than {messages.MAX_GAUGED_BYTES} bytes of measurements in one session"
+            )
+        return size
 
     def _list(self, fields: Fields) -> None:
         fields.done()

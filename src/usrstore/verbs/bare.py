@@ -15,6 +15,7 @@ from usrstore.errors import (
     ObjectNotFoundError,
     ProtocolError,
     RefConflictError,
+    UnsupportedError,
 )
 from usrstore.objects import names, recipe
 from usrstore.objects.ids import (
@@ -46,6 +47,7 @@ from usrstore.remote.peer import (
     Probe,
     Proposal,
     Seen,
+    Weight,
 )
 from usrstore.root import TOOL, Who
 from usrstore.trust.policy import Policy
@@ -114,6 +116,12 @@ class Bare:
             free_inodes=None,
             now_us=int(found.mtime_s * 1e6) if found else 0,
             registry=False,
+        )
+
+    def weigh(self, size: int, *, may_write: bool = True) -> Weight:  # noqa: ARG002
+        raise UnsupportedError(
+            f"{self._where} has nobody to measure {size} bytes; nothing was changed",
+            hint="only remotes over ssh and folders can be measured",
         )
 
     def datasets(self) -> list[Held]:

@@ -33,10 +33,12 @@ from usrstore.remote.peer import (
     Probe,
     Proposal,
     Seen,
+    Weight,
 )
 from usrstore.root import Root, Who
 from usrstore.trust.policy import Mode, Verified
 from usrstore.verbs import believing, commit, memory, vetting
+from usrstore.verbs.gauging import weigh
 from usrstore.verbs.probing import probe
 from usrstore.verbs.problems import too_much
 from usrstore.verbs.receiving import Receiving
@@ -107,6 +109,9 @@ class Host:
 
     def probe(self) -> Probe:
         return probe(self._root, self._who, may_write=not self._read_only)
+
+    def weigh(self, size: int, *, may_write: bool = True) -> Weight:
+        return weigh(self._root, size, may_write=may_write and not self._read_only)
 
     def datasets(self) -> list[Held]:
         heads = heads_of(self._root.states.refs()) if self._root.has_store else {}
