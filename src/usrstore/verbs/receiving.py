@@ -108,10 +108,12 @@ class Receiving:
             if len(leftovers):
                 self.stage.fill(leftovers.try_read)
             self.bytes_local += self.stage.fill_from(here)
-        wanted = list(self.stage.wanted())
-        found = extents.find(self.site.overlay.database, wanted)
-        self.bytes_local += self.stage.fill_extents(found)
-        self.bytes_local += self.stage.fill(self._from_packs)
+        whole = True
+        for portion in self.stage.portions():
+            found = extents.find(self.site.overlay.database, portion)
+            self.bytes_local += self.stage.fill_extents(found)
+            self.bytes_local += self.stage.fill(self._from_packs, portion)
+            whole = whole and self.stage.filled(portion)
         return [oid for oid, _ in self.stage.wanted()]
 
     def _chunks(self, path: str, entry: FileEntry) -> tuple[tuple[ChunkId, int], ...]:

@@ -36,6 +36,7 @@ from usrstore.worktree.tally import Tally
 _READ_BYTES = 1 << 20
 _WIDE_BYTES = 32 << 20  # from here on, two threads hash one file
 _WIDE_READ_BYTES = 4 << 20
+_PORTION_BYTES = 8 << 20  # that are copied before the hash goes on behind them
 _SMALL_BYTES = 64 << 10  # files as small as this are hashed sooner than handed on
 _SYNC_EACH = 16  # more files than this are synced by one syncfs(2) instead of one by one
 
@@ -68,6 +69,7 @@ class Stage:
         self._open: tuple[int, durable.Spool] | None = None
         self._verified: list[tuple[Target, tuple[int, int]]] = []
         self._arriving: int | None = None
+        self._believed = False  # whether what arrives there was hashed before it was written
         self._fresh: dict[int, Whole] = {}
         self._tally = Tally()
         for number, target in enumerate(targets):
@@ -106,6 +108,19 @@ class Stage:
         """How many files chunks have come for, if they come in the order of `wanted`."""
         return 0 if self._arriving is None else self._arriving + 1
 
+    def portions(self) -> Iterator[list[tuple[ChunkId, int]]]:
+        """What is wanted, a few mebibytes at a time."""
+        portion: list[tuple[ChunkId, int]] = []
+        left = _PORTION_BYTES
+        for oid, size in self.wanted():
+            portion.append((oid, size))
+            left -= size
+            if left <= 0:
+                yield portion
+                portion, left = [], _PORTION_BYTES
+        if portion:
+            yield portion
+
     def lacks(self, oid: ChunkId) -> bool:
         """Whether a chunk is wanted still."""
         return oid in self._spots and oid not in self._landed
@@ -134,12 +149,33 @@ class Stage:
         for number, offset, pieces in neighbours(first):
             if number != self._arriving:
                 self._arrived()
-                self._arriving = number
+            self._arriving, self._believed = number, True
             self._file(number).write_all_at(offset, pieces)
             if len(self.targets[number].chunks) > 1:
                 self._tally.wrote(number, self.path(number), offset, pieces)
         self._note(*((oid, self._spots[oid][0]) for oid, _ in chunks))
         self._note_whole(dict(self._tally.done()))
+
+    def filled(self, portion: Sequence[tuple[ChunkId, int]]) -> bool:
+        """Hash files on behind a portion that was copied, and nobody has hashed so far.
+
+        Returns:
+            False if it has not landed as a whole: what comes behind it cannot be hashed yet.
+        """
+        if any(self.lacks(oid) for oid, _ in portion):
+            return False
+        ends: dict[int, int] = {}
+        for oid, _ in portion:
+            spot = self._spots[oid][0]
+            ends[spot.file] = spot.offset + spot.size
+        for number, end in ends.items():
+            if number != self._arriving:
+                self._arrived()
+            if self.targets[number].entry.size > _SMALL_BYTES:
+                self._arriving, self._believed = number, False
+                self._tally.wrote(number, self.path(number), end, ())
+        self._note_whole(dict(self._tally.done()))
+        return True
 
     def landed_all(self) -> None:
         """No more chunks will come."""
@@ -156,7 +192,7 @@ class Stage:
         stamp, chunks = stamp_of(self.path(number)), self.targets[number].chunks
         if stamp is None:
             return
-        if len(chunks) > 1:
+        if len(chunks) > 1 or not self._believed:
             self._tally.ended(number, self.path(number), stamp)
         else:  # a file of one chunk has its chunk's name
             self._fresh[number] = Whole(ContentHash(chunks[0][0]), stamp)
@@ -231,11 +267,15 @@ class Stage:
         if stretch:
             yield stretch
 
-    def fill(self, get: Callable[[ChunkId], bytes | None]) -> int:
-        """Write what `get` has, already verified; gives the bytes written."""
+    def fill(
+        self,
+        get: Callable[[ChunkId], bytes | None],
+        portion: Sequence[tuple[ChunkId, int]] | None = None,
+    ) -> int:
+        """Write what `get` has, already verified, of a portion or of all; gives the bytes."""
         written = 0
-        for oid, size in list(self.wanted()):
-            data = get(oid)
+        for oid, size in list(self.wanted()) if portion is None else portion:
+            data = get(oid) if self.lacks(oid) else None
             if data is not None:
                 self.place(oid, data)
                 written += size
