@@ -192,6 +192,18 @@ def test_an_extent_within_one_file_is_one_copy(tmp_path):
     stage.close()
 
 
+def test_an_extent_that_lies_in_two_files_is_one_copy_to_each(tmp_path):
+    pieces = [noise(f"n{n}", 1000) for n in range(50)]
+    both = [target("one", *pieces), target("two", A, *pieces)]
+    stage = Stage(str(tmp_path / "home"), TREE, both)
+    found = extents_of(tmp_path, pieces)
+    calls = count_calls(lambda: stage.fill_extents(found))
+    assert [op for op, _ in calls] == ["create", "copy", "create", "copy", "write"]
+    stage.place(chunk(A), A)
+    stage.verify()
+    stage.close()
+
+
 def test_what_an_extent_had_damaged_is_read_again_and_nothing_else(stage, tmp_path):
     spoilt = bytes(len(B))
     path = tmp_path / "pack"
@@ -302,13 +314,13 @@ def test_what_was_thrown_away_is_not_believed_because_a_later_piece_came_first(s
 def hashed(monkeypatch):
     """The staged files that are read in order to be hashed."""
     seen = []
-    whole = staging._hash_file
+    whole = staging.hash_file
 
     def hash_file(path):
         seen.append(int(os.path.basename(path)))
         return whole(path)
 
-    monkeypatch.setattr(staging, "_hash_file", hash_file)
+    monkeypatch.setattr(staging, "hash_file", hash_file)
     return seen
 
 
@@ -397,3 +409,75 @@ def test_a_chunk_that_is_not_what_the_file_says_is_found_by_the_running_hash(sta
     with pytest.raises(HashMismatchError, match="one: expected 5000 bytes"):
         other.verify()
     other.close()
+
+
+# ── hashed behind a copy ────────────────────────────────────────────────────────────────
+LARGE = [noise(f"large{n}", 50_000) for n in range(4)]
+ALONE = noise("alone", 100_000)
+COPIED = [target("alone", ALONE), target("large", *LARGE), target("again", LARGE[3], LARGE[0])]
+
+
+@pytest.fixture
+def copied(tmp_path, monkeypatch):
+    """A stage that is filled a chunk or two at a time."""
+    monkeypatch.setattr(staging, "_PORTION_BYTES", 60_000)
+    opened = Stage(str(tmp_path / "home"), TREE, COPIED)
+    yield opened
+    opened.close()
+
+
+def copy(stage, tmp_path, chunks):
+    """Copy portion by portion what a pack of `chunks` has; whether all came in its order."""
+    path = tmp_path / "pack"
+    path.write_bytes(b"".join(chunks.values()))
+    places, at = {}, 0
+    for oid, data in chunks.items():
+        places[oid] = at
+        at += len(data)
+    whole = True
+    fd = os.open(path, os.O_RDONLY)
+    for portion in stage.portions():
+        here = [(oid, size) for oid, size in portion if oid in places]
+        stage.fill_extents([Extent(fd, places[oid], [(oid, size)]) for oid, size in here])
+        whole = whole and stage.filled(portion)
+    os.close(fd)
+    return whole
+
+
+def contents():
+    pieces = {"alone": ALONE, "large": b"".join(LARGE), "again": LARGE[3] + LARGE[0]}
+    return pieces, {chunk(data): data for data in (ALONE, *LARGE)}
+
+
+def test_files_that_are_copied_in_order_are_not_read_to_be_verified(copied, tmp_path, hashed):
+    files, chunks = contents()
+    assert copy(copied, tmp_path, chunks)
+    copied.verify()
+    assert read(copied) == files
+    assert hashed == [2]  # all it consists of came for another file's sake
+
+
+@pytest.mark.parametrize("spoilt", [ALONE, *LARGE])
+def test_a_copy_that_is_not_what_its_name_says_is_never_believed(copied, tmp_path, spoilt):
+    chunks = contents()[1]
+    assert copy(copied, tmp_path, chunks | {chunk(spoilt): bytes(len(spoilt))})
+    with pytest.raises(HashMismatchError):
+        copied.verify()
+
+
+@pytest.mark.parametrize("spoilt", [ALONE, *LARGE])
+def test_a_copy_that_is_not_what_its_name_says_is_read_again(copied, tmp_path, spoilt):
+    files, chunks = contents()
+    copy(copied, tmp_path, chunks | {chunk(spoilt): bytes(len(spoilt))})
+    copied.verify(again=chunks.get)
+    assert read(copied) == files
+
+
+@pytest.mark.parametrize("absent", [ALONE, *LARGE])
+def test_what_was_not_there_to_copy_may_land_later(copied, tmp_path, absent):
+    files, chunks = contents()
+    there = {oid: data for oid, data in chunks.items() if data != absent}
+    assert not copy(copied, tmp_path, there)
+    copied.land([(chunk(absent), absent)])
+    copied.verify()
+    assert read(copied) == files

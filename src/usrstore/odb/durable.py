@@ -180,7 +180,7 @@ def sync_files(paths: Iterable[str]) -> None:
             held.callback(os.close, fd)
             files.append((path, fd))
         for _, fd in files:
-            _start_writeback(fd)
+            start_writeback(fd)
         for path, fd in files:
             _step("fsync", path, os.fsync, fd)
 
@@ -322,17 +322,17 @@ class Spool:
         _step("write", self.path, _write, self._fd, offset, pieces)
         self._wrote(offset, sum(map(len, pieces)))
 
-    def _wrote(self, offset: int, size: int) -> None:
+    def _wrote(self, offset: int, size: int, *, start: bool = True) -> None:
         self.size = max(self.size, offset + size)
-        self._pending += size
+        self._pending += size if start else 0
         if self._pending >= _WRITEBACK_BYTES and offset + size == self.size:
-            _start_writeback(self._fd, self.size - self._pending, self._pending)
+            start_writeback(self._fd, self.size - self._pending, self._pending)
             self._pending = 0
 
-    def copy_from(self, source_fd: int, source_offset: int, offset: int, size: int) -> None:
-        """Copy a range of another file, in the kernel if it can. Raises: StorageError."""
-        _step("copy", self.path, _copy_range, source_fd, source_offset, self._fd, offset, size)
-        self._wrote(offset, size)
+    def copy_from(self, fd: int, at: int, offset: int, size: int, *, start: bool = True) -> None:
+        """Copy a range of another file; whoever says not to `start` it for the disk does so."""
+        _step("copy", self.path, _copy_range, fd, at, self._fd, offset, size)
+        self._wrote(offset, size, start=start)
 
     def read_at(self, offset: int, size: int) -> bytes:
         return os.pread(self._fd, size, offset)
@@ -368,7 +368,8 @@ def _write(fd: int, offset: int, pieces: Pieces) -> None:
             left, at = left[written:], at + written
 
 
-def _start_writeback(fd: int, offset: int = 0, size: int = 0) -> None:
+def start_writeback(fd: int, offset: int = 0, size: int = 0) -> None:
+    """Let a range of a file start for the disk, so that a later sync has little to wait for."""
     # POSIX_FADV_DONTNEED starts write-back without waiting; pages just written stay in memory.
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(fd, max(0, offset), size, os.POSIX_FADV_DONTNEED)

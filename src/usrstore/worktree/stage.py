@@ -17,7 +17,6 @@ from usrstore.errors import HashMismatchError
 from usrstore.objects.ids import (
     ChunkId,
     ContentHash,
-    ContentHasher,
     Kind,
     TreeId,
     hash_object,
@@ -29,15 +28,13 @@ from usrstore.odb.extents import Extent
 from usrstore.worktree.crew import in_order
 from usrstore.worktree.scan import Stamp
 from usrstore.worktree.source import FolderSource
-from usrstore.worktree.stagelog import Spot, StageLog, Whole, landed, neighbours
+from usrstore.worktree.stagelog import Spot, StageLog, Whole, folder_name, landed, neighbours
 from usrstore.worktree.statcache import stamp_of
-from usrstore.worktree.tally import Tally
+from usrstore.worktree.tally import Tally, hash_file
 
-_READ_BYTES = 1 << 20
-_WIDE_BYTES = 32 << 20  # from here on, two threads hash one file
-_WIDE_READ_BYTES = 4 << 20
 _PORTION_BYTES = 8 << 20  # that are copied before the hash goes on behind them
 _SMALL_BYTES = 64 << 10  # files as small as this are hashed sooner than handed on
+_OPEN = 4  # files that are written to at a time
 _SYNC_EACH = 16  # more files than this are synced by one syncfs(2) instead of one by one
 
 
@@ -63,10 +60,10 @@ class Stage:
         self.home = home
         self.tree = tree
         self.targets = targets
-        self.folder = os.path.join(home, _name(tree, targets))
+        self.folder = os.path.join(home, folder_name(tree, (target.path for target in targets)))
         self._spots: dict[ChunkId, list[Spot]] = {}
         self._landed: dict[ChunkId, Spot] = {}
-        self._open: tuple[int, durable.Spool] | None = None
+        self._open: dict[int, durable.Spool] = {}
         self._verified: list[tuple[Target, tuple[int, int]]] = []
         self._arriving: int | None = None
         self._believed = False  # whether what arrives there was hashed before it was written
@@ -215,15 +212,14 @@ class Stage:
         self._log.note_landed(landed)
 
     def _file(self, number: int) -> durable.Spool:
-        if self._open is None or self._open[0] != number:
-            if self._open is not None:
-                self._open[1].close()
+        """A staged file to write to; a few stay open, for what is in several is written to each."""
+        if number not in self._open:
+            if len(self._open) == _OPEN:
+                self._open.pop(next(iter(self._open))).close()
             path = self.path(number)
-            exists = number in self._there
-            spool = durable.Spool.reopen(path) if exists else durable.Spool.create(path)
-            self._there.add(number)
-            self._open = (number, spool)
-        return self._open[1]
+            exists = os.path.exists(path)
+            self._open[number] = (durable.Spool.reopen if exists else durable.Spool.create)(path)
+        return self._open[number]
 
     def fill_from(self, source: FolderSource) -> int:
         """Copy what the folder holds already, run by run; gives the bytes copied."""
@@ -246,24 +242,24 @@ class Stage:
             for chunks in self._stretches(extent.chunks):
                 size = sum(size for _, size in chunks)
                 for spot in self._spots[chunks[0][0]]:
-                    self._file(spot.file).copy_from(extent.fd, offset, spot.offset, size)
+                    file = self._file(spot.file)
+                    file.copy_from(extent.fd, offset, spot.offset, size, start=False)
                 self._note(*((oid, self._spots[oid][0]) for oid, _ in chunks))
                 offset += size
                 copied += size
         return copied
 
     def _stretches(self, chunks: list[tuple[ChunkId, int]]) -> Iterator[list[tuple[ChunkId, int]]]:
-        """Chunks that belong one behind the other, and nowhere else."""
+        """Chunks that belong one behind the other, wherever they belong."""
         stretch: list[tuple[ChunkId, int]] = []
-        end: tuple[int, int] | None = None
+        ends: list[tuple[int, int]] = []
         for oid, size in chunks:
             spots = self._spots[oid]
-            alone = len(spots) == 1
-            if stretch and not (alone and end == (spots[0].file, spots[0].offset)):
+            if stretch and ends != [(spot.file, spot.offset) for spot in spots]:
                 yield stretch
                 stretch = []
             stretch.append((oid, size))
-            end = (spots[0].file, spots[0].offset + size) if alone else None
+            ends = [(spot.file, spot.offset + size) for spot in spots]
         if stretch:
             yield stretch
 
@@ -321,10 +317,10 @@ class Stage:
                 found, stamp = what
                 right = (target.entry.size, target.entry.content)
                 if (stamp.size, found) != right:
-                    found, stamp = _hash_file(self.path(number))  # chunks out of order, perhaps
+                    found, stamp = hash_file(self.path(number))  # chunks out of order, perhaps
                 if (stamp.size, found) != right and again is not None:
                     self._mend(number, again)
-                    found, stamp = _hash_file(self.path(number))
+                    found, stamp = hash_file(self.path(number))
                 if (stamp.size, found) != right:
                     expected = f"{target.entry.size} bytes, {target.entry.content.short}"
                     actual = f"{stamp.size} bytes, {found.short}"
@@ -350,7 +346,7 @@ class Stage:
         whole = self._whole.get(number)
         if whole is not None and whole.stamp == stamp_of(self.path(number)):
             return whole
-        return _hash_file(self.path(number))
+        return hash_file(self.path(number))
 
     def _mend(self, number: int, again: Callable[[ChunkId], bytes | None]) -> None:
         """Write those chunks of a staged file anew that do not hash to their names."""
@@ -387,9 +383,8 @@ class Stage:
         durable.sync_folder(self.folder)
 
     def _close(self) -> None:
-        if self._open is not None:
-            self._open[1].close()
-            self._open = None
+        while self._open:
+            self._open.popitem()[1].close()
 
     def close(self) -> None:
         """Leave the stage as it is, for a later run to go on with."""
@@ -401,24 +396,3 @@ class Stage:
         """Remove everything staged for this folder."""
         self.close()
         durable.remove_tree(self.home)
-
-
-def _name(tree: TreeId, targets: list[Target]) -> str:
-    hasher = ContentHasher()
-    hasher.update(tree)
-    for target in targets:
-        hasher.update(f"{target.path}\0".encode())
-    return hasher.digest().hex()
-
-
-def _hash_file(path: str) -> tuple[ContentHash, Stamp]:
-    with open(path, "rb", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        wide = size >= _WIDE_BYTES
-        hasher = ContentHasher(threads=2 if wide else 1)
-        # A megabyte of zeros for each of thousands of small files costs more than their hashes.
-        buffer = bytearray(min(_WIDE_READ_BYTES if wide else _READ_BYTES, size + 1))
-        view = memoryview(buffer)
-        while count := file.readinto(buffer):
-            hasher.update(view[:count])
-        return hasher.digest(), Stamp.of(os.fstat(file.fileno()))

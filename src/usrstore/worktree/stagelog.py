@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from usrstore.objects.ids import ChunkId, ContentHash, ObjectId
+from usrstore.objects.ids import ChunkId, ContentHash, ContentHasher, ObjectId, TreeId
 from usrstore.odb import durable
 from usrstore.worktree.scan import Stamp
 
@@ -106,6 +106,15 @@ def neighbours(
         end = spot.offset + spot.size
     if pieces:
         yield file, begin, pieces
+
+
+def folder_name(tree: TreeId, paths: Iterable[str]) -> str:
+    """The name of a stage: of the same tree and files it is the same, so it can be gone on with."""
+    hasher = ContentHasher()
+    hasher.update(tree)
+    for path in paths:
+        hasher.update(f"{path}\0".encode())
+    return hasher.digest().hex()
 
 
 def boot() -> bytes:

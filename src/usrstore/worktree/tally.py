@@ -7,17 +7,21 @@ for another file's sake, is read there when the hash gets to it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from queue import Queue
 from threading import Thread
 from typing import NamedTuple
 
 from usrstore.objects.ids import ContentHasher
+from usrstore.odb import durable
 from usrstore.worktree.scan import Stamp
 from usrstore.worktree.stagelog import Whole
 
 _WAITING = 4  # runs of chunks that may wait to be hashed; each is held in memory
 _READ_BYTES = 1 << 20
+_WIDE_BYTES = 32 << 20  # from here on, two threads hash one file
+_WIDE_READ_BYTES = 4 << 20
 
 
 class _Part(NamedTuple):
@@ -37,18 +41,21 @@ class _File:
         self.hasher = ContentHasher()
         self.at = 0
 
-    def read_up_to(self, path: str, offset: int) -> None:
-        """Hash what lies between here and `offset` from the disk."""
+    def read_up_to(self, path: str, offset: int, buffer: memoryview, *, start: bool) -> None:
+        """Hash what lies between here and `offset` from the disk; and start it for the disk."""
         if self.at >= offset:
             return
         with open(path, "rb", buffering=0) as file:
-            file.seek(self.at)
+            begin = self.at
+            file.seek(begin)
             while self.at < offset:
-                piece = file.read(min(_READ_BYTES, offset - self.at))
-                if not piece:
+                count = file.readinto(buffer[: offset - self.at])
+                if not count:
                     return  # the digest will be wrong, and the file hashed once more
-                self.hasher.update(piece)
-                self.at += len(piece)
+                self.hasher.update(buffer[:count])
+                self.at += count
+            if start:
+                durable.start_writeback(file.fileno(), begin, offset - begin)
 
 
 class Tally:
@@ -59,11 +66,15 @@ class Tally:
         self._files: dict[int, _File] = {}
         self._done: dict[int, Whole] = {}
         self._thread: Thread | None = None
+        self._buffer: memoryview | None = None
 
     def wrote(
         self, number: int, path: str, offset: int, pieces: Sequence[bytes | memoryview]
     ) -> None:
-        """These pieces now lie one behind the other from `offset` on. Waits if too many wait."""
+        """These pieces now lie one behind the other from `offset` on. Waits if too many wait.
+
+        Without any, the file was copied up to `offset`: it is read, and started for the disk.
+        """
         self._put(_Part(number, path, offset, pieces))
 
     def ended(self, number: int, path: str, stamp: Stamp) -> None:
@@ -85,7 +96,10 @@ class Tally:
 
     def _hash(self, part: _Part) -> None:
         file = self._files.setdefault(part.number, _File())
-        file.read_up_to(part.path, part.offset)
+        if self._buffer is None:
+            self._buffer = memoryview(bytearray(_READ_BYTES))
+        copied = part.stamp is None and not part.pieces
+        file.read_up_to(part.path, part.offset, self._buffer, start=copied)
         if part.stamp is not None:
             del self._files[part.number]
             self._done[part.number] = Whole(file.hasher.digest(), part.stamp)
@@ -104,3 +118,17 @@ class Tally:
             self._parts.put(None)
             self._thread.join()
             self._thread = None
+
+
+def hash_file(path: str) -> Whole:
+    """What a file hashes to that is read from its beginning to its end."""
+    with open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        wide = size >= _WIDE_BYTES
+        hasher = ContentHasher(threads=2 if wide else 1)
+        # A megabyte of zeros for each of thousands of small files costs more than their hashes.
+        buffer = bytearray(min(_WIDE_READ_BYTES if wide else _READ_BYTES, size + 1))
+        view = memoryview(buffer)
+        while count := file.readinto(buffer):
+            hasher.update(view[:count])
+        return Whole(hasher.digest(), Stamp.of(os.fstat(file.fileno())))
