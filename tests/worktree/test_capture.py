@@ -15,6 +15,7 @@ from usrstore.errors import StorageError
 from usrstore.objects import recipe, tree
 from usrstore.objects.ids import Kind
 from usrstore.objects.recipe import RULE
+from usrstore.worktree import capture as capturing
 from usrstore.worktree import cut
 from usrstore.worktree.capture import capture
 from usrstore.worktree.statcache import Facts, StatCache
@@ -250,3 +251,16 @@ def test_progress_reaches_the_whole(folder):
     take(folder, emit=events.append)
     assert events[-1].done == events[-1].total == sum(map(len, OLD.values()))
     assert {event.text for event in events} == set(OLD)
+
+
+def test_a_large_file_tells_on_the_way_how_far_it_has_been_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(capturing, "_TELL_BYTES", 100_000)
+    datasets.write(tmp_path, OLD)
+    events = []
+    found, _ = take(tmp_path, emit=events.append)
+    large = [event for event in events if event.text == "records.parquet"]
+    assert len(large) >= 3
+    done = [event.done for event in events]
+    assert done == sorted(done)
+    assert (done[-1], events[-1].files) == (events[-1].total, events[-1].files_total)
+    assert found.listing == take(tmp_path)[0].listing

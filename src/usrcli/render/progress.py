@@ -113,7 +113,7 @@ class ProgressLine:
 def clock(seconds: float) -> str:
     """A time that is left, as people say it: 8 s, 2:05 min, 3:10 h."""
     if seconds < 60:
-        return f"{seconds:.0f} s"
+        return f"{max(1, round(seconds))} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes}:{rest:02d} min"

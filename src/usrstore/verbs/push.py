@@ -166,13 +166,12 @@ class _Counted:
         places = [self._sending.place(oid) for oid in self._wanted]
         total = sum(place.size for place in places)
         files_total = len({place.path for place in places})
-        path, files = None, 0
+        begun: set[str] = set()  # a chunk of several files lies in any of them
         pieces = self._sending.pieces(self._wanted)
         for piece, place in zip(pieces, places, strict=True):
-            if place.path != path:
-                path, files = place.path, files + 1
+            begun.add(place.path)
             self.size += piece.size
-            self._emit(Event("move", self.size, total, place.path, files, files_total))
+            self._emit(Event("move", self.size, total, place.path, len(begun), files_total))
             yield piece
         self._emit(Event("verify", text="at the remote"))
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Put = Callable[[Kind, ObjectId, bytes], object]
 Sink = Callable[[ChunkId, memoryview], None]
 _ROUNDS = 4
+_TELL_BYTES = 16 << 20  # of a large file: how often it is told how far it has been read
 
 
 class _Take(NamedTuple):
@@ -36,6 +37,22 @@ class _Take(NamedTuple):
     put: Put
     sink: Sink | None
     prepare: Sink | None
+
+
+def _watched(take: _Take, begun: Event, emit: Emit) -> _Take:
+    """The same, telling on the way how much of a large file has been read."""
+    read = told = 0
+
+    def sink(oid: ChunkId, data: memoryview) -> None:
+        nonlocal read, told
+        read += len(data)
+        if read - told >= _TELL_BYTES:
+            told = read
+            emit(begun._replace(done=begun.done + read))
+        if take.sink is not None:
+            take.sink(oid, data)
+
+    return take._replace(sink=sink)
 
 
 class Capture:
@@ -162,7 +179,9 @@ def _capture_changed(
         total, done = sum(files[path].size for path in todo), 0
         for number, path in enumerate(todo, 1):
             now_ns = time.time_ns()
-            result = _read(folder, path, take)
+            begun = Event("scan", done, total, path, number, len(todo))
+            large = files[path].size >= _TELL_BYTES
+            result = _read(folder, path, _watched(take, begun, emit) if large else take)
             if result is None:
                 continue  # it changed or went away; the next scan tells
             hit, seen = result
