@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -12,12 +12,13 @@ from usrcli.arguments import PathsCommand, paths_given
 from usrcli.context import find_root, infer_dataset, json_option, make_who, now_us, print_json
 from usrcli.render import entries
 from usrcli.render.graph import Graph
+from usrcli.render.text import plural
 from usrstore.objects import revision as revisions
 from usrstore.objects.ids import ManifestId
 from usrstore.objects.names import DatasetId, dataset_of
 from usrstore.odb import reach
 from usrstore.root import Root
-from usrstore.verbs import believing, history
+from usrstore.verbs import believing, growth, history
 from usrstore.verbs.revisions import parse_moment, peel, resolve
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--oneline", is_flag=True, help="One line a state.")
 @click.option("--stat", is_flag=True, help="Sizes of what each state changed, by section.")
 @click.option("--name-status", is_flag=True, help="The files that each state changed: A, M or D.")
+@click.option("--rows", is_flag=True, help="How the dataset grew: rows, columns, events, overlays.")
 @click.option("-n", "--max-count", type=click.IntRange(1), default=1 << 30, help="At most so many.")
 @click.option(
     "--since", "--after", metavar="WHEN", help="Made at WHEN or later: a date, `2 days ago`."
@@ -46,6 +48,7 @@ def log(
     oneline: bool,
     stat: bool,
     name_status: bool,
+    rows: bool,
     max_count: int,
     since: str | None,
     until: str | None,
@@ -69,13 +72,15 @@ def log(
         hidden=tuple(hidden),
         paths=paths_given(),
     )
-    rows = _rows(root, starts, wanted)
+    found = _rows(root, starts, wanted)
     if as_json:
-        print_json([_data(root, entry, changes=stat or name_status) for entry in rows])
+        changes = stat or name_status
+        print_json([_data(root, entry, changes=changes, rows=rows) for entry in found])
         return 0
     decorate = entries.on_terminal() if decorate is None else decorate
     names = entries.names_of(root) if decorate else {}
-    blocks = ((entry, _block(root, entry, names, oneline, stat, name_status)) for entry in rows)
+    show = _Show(oneline=oneline, stat=stat, name_status=name_status, rows=rows)
+    blocks = ((entry, _block(root, entry, names, show)) for entry in found)
     for text in _drawn(blocks, oneline) if graph else _listed(blocks, oneline):
         click.echo(text)
     return 0
@@ -136,29 +141,52 @@ def _rows(root: Root, starts: Iterable[ManifestId], wanted: history.Wanted) -> I
             yield entry
 
 
-def _data(root: Root, entry: LogEntry, *, changes: bool) -> dict[str, Any]:
+def _data(root: Root, entry: LogEntry, *, changes: bool, rows: bool) -> dict[str, Any]:
     data = entries.data(entry)
+    if rows:
+        found_growth = growth.growth(root, entry.manifest)
+        data["growth"] = {"now": found_growth.now, "since": found_growth.since}
     found = history.changes(root, entry.manifest) if changes else None
     return {**data, "changes": compare.data(found)} if found else data
 
 
-def _block(
-    root: Root,
-    entry: LogEntry,
-    names: dict[ManifestId, str],
-    oneline: bool,
-    stat: bool,
-    name_status: bool,
-) -> list[str]:
+class _Show(NamedTuple):
+    """What is shown of each state."""
+
+    oneline: bool
+    stat: bool
+    name_status: bool
+    rows: bool
+
+
+def _block(root: Root, entry: LogEntry, names: dict[ManifestId, str], show: _Show) -> list[str]:
     """The lines of one state."""
     name = names.get(entry.oid, "")
-    text = [entries.oneline(entry, name)] if oneline else entries.lines(entry, name)
-    found = history.changes(root, entry.manifest) if stat or name_status else None
+    if show.oneline:
+        grown = f"  {_grown(root, entry)}" if show.rows else ""
+        text = [f"{entries.oneline(entry, name)}{grown}"]
+    else:
+        text = entries.lines(entry, name, _grown(root, entry) if show.rows else "")
+    found = history.changes(root, entry.manifest) if show.stat or show.name_status else None
     if found is None or not found.comparison.changed:
         return text
-    rows = compare.stat_lines(found) if stat else []
-    rows += compare.name_status_lines(found.comparison) if name_status else []
-    return text + rows if oneline else [*text, "", *rows]
+    rows = compare.stat_lines(found) if show.stat else []
+    rows += compare.name_status_lines(found.comparison) if show.name_status else []
+    return text + rows if show.oneline else [*text, "", *rows]
+
+
+def _grown(root: Root, entry: LogEntry) -> str:
+    """`1200 rows (+200), 9 columns, 14 events (+2), 3 overlay files (+1)`."""
+    found = growth.growth(root, entry.manifest)
+    words = {"rows": "row", "columns": "column", "events": "event", "overlays": "overlay file"}
+    parts = []
+    for name, word in words.items():
+        count, since = found.now[name], found.since[name]
+        if count is None:
+            continue
+        more = click.style(f" ({since:+d})", fg="green" if since > 0 else "red") if since else ""
+        parts.append(f"{plural(count, word)}{more}")
+    return ", ".join(parts)
 
 
 def _listed(blocks: Iterable[tuple[LogEntry, list[str]]], oneline: bool) -> Iterator[str]:

@@ -50,6 +50,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "commit": ("worktree", "Keep a dataset as it is, for ever"),
         "status": ("worktree", "What changed since the last state"),
         "log": ("log", "The states of a dataset, newest first"),
+        "blame": ("blame", "Which state brought a row, and each of its values"),
         "show": ("history", "One state, or one file of it"),
         "merge": ("merge", "Merge another state into the folder, by meaning"),
         "checkout": ("worktree", "Take the folder to a state"),

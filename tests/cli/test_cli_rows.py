@@ -198,3 +198,34 @@ def test_a_huge_value_does_not_make_a_huge_page(told, tmp_path):
     assert path.stat().st_size < 60_000
     assert "5000000 characters" in path.read_text()
     assert len(told.usr("diff", DATASET, "--rows").ok().out) < 20_000
+
+
+def test_blame_says_who_brought_what(told):
+    told.usr("commit", DATASET, "-m", "second").ok()
+    said = told.usr("blame", DATASET, "--id", IDS[0]).ok()
+    assert said.lines[0].startswith(f"row {IDS[0]} came with ")
+    assert said.lines[0].endswith(": first")
+    assert "\x1b" not in said.out
+    data = told.usr("blame", DATASET, "--id", IDS[0], "--columns", "note", "--json").ok().data
+    assert [(found["column"], found["message"]) for found in data] == [
+        (None, "first"),
+        ("note", "second"),
+    ]
+    told.usr("blame", DATASET, "--id", "nobody").failed("row-not-found", 4)
+    told.usr("blame", DATASET, "--key", "length", "--id", "four").failed("row-not-found", 4)
+    told.usr("blame", DATASET, "--key", "length", "--id", "4").ok()
+
+
+def test_blame_before_the_first_state_says_how_to_make_one(lab):
+    said = lab.usr("blame", DATASET, "--id", "x").failed("revision-not-found", 4)
+    assert "usr commit" in said.err
+
+
+def test_the_log_tells_how_a_dataset_grew(told):
+    overlays.write_base(told.folder, [row(s) for s in [*SEQUENCES, "AAAA"]], NOTE)
+    told.usr("commit", DATASET, "-m", "second").ok()
+    lines = told.usr("log", DATASET, "--rows", "--oneline").ok().lines
+    assert lines[0].endswith("second  5 rows (+1), 8 columns, 2 overlay files (+1)")
+    data = told.usr("log", DATASET, "--rows", "--json").ok().data
+    assert data[0]["growth"]["since"] == {"rows": 1, "columns": 0, "events": None, "overlays": 1}
+    assert "Grown:   5 rows (+1)" in told.usr("log", DATASET, "--rows").ok().out

@@ -46,8 +46,8 @@ def data(entry: LogEntry) -> dict[str, Any]:
     }
 
 
-def lines(entry: LogEntry, names: str = "") -> list[str]:
-    """A state at length; `names` are the refs that point to it."""
+def lines(entry: LogEntry, names: str = "", grown: str = "") -> list[str]:
+    """A state at length; `names` are the refs that point to it, `grown` is how it grew."""
     found, verdict = entry.manifest, entry.verdict
     title = click.style(f"manifest {entry.oid}", fg="yellow")
     text = [f"{title} ({mark(entry)}){f' {names}' if names else ''}"]
@@ -65,6 +65,8 @@ def lines(entry: LogEntry, names: str = "") -> list[str]:
     if found.events is not None:
         facts.append(plural(found.events, "event"))
     text.append(f"Holds:   {', '.join(facts)}")
+    if grown:
+        text.append(f"Grown:   {grown}")
     if found.policy:
         text.append(click.style(f"Policy:  {', '.join(found.policy)}", fg="red"))
     return text + indented(found.message)

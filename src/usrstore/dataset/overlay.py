@@ -201,6 +201,12 @@ def _in_paths(paths: Iterable[str]) -> tuple[set[str], dict[str, list[str]]]:
     return compact, parts
 
 
+def count(paths: Iterable[str]) -> int:
+    """How many overlay files there are among the files of a state."""
+    compact, parts = _in_paths(paths)
+    return len(compact) + sum(map(len, parts.values()))
+
+
 def _entries(path: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(path) as entries:
