@@ -24,6 +24,7 @@ import lab
 import overlays
 import peers
 import query
+import rows
 import startup
 import transfer
 
@@ -47,6 +48,7 @@ BENCHMARKS = {
     "bucket": bucket.bucket,
     "index": index.index,
     "query": query.query,
+    "rows": rows.rows,
 }
 LATEST = os.path.join(lab.HERE, "results", "latest.json")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from usrstore.dataset import overlay
+from usrstore.dataset import overlaypaths
 from usrstore.objects.manifest import Manifest
 from usrstore.odb import reach
 from usrstore.root import Root
@@ -48,5 +48,5 @@ def _measure(root: Root, manifest: Manifest) -> dict[str, int | None]:
         "rows": manifest.rows,
         "columns": manifest.columns,
         "events": manifest.events,
-        "overlays": None if listing is None else overlay.count(listing),
+        "overlays": None if listing is None else overlaypaths.count(listing),
     }
