@@ -45,8 +45,8 @@ def change(path: str) -> None:
             source, length = (table[name].to_pylist() for name in ("source", "length"))
             for at in hits:
                 source[at], length[at] = f"edited {at}", length[at] + 1
-            table = table.set_column(4, "length", pa.array(length, pa.int32()))
-            writer.write(table.set_column(5, "source", pa.array(source)))
+            edited = table.set_column(4, "length", pa.array(length, pa.int32()))
+            writer.write(edited.set_column(5, "source", pa.array(source)))
             start += len(table)
     os.replace(f"{path}.new", path)
 
@@ -66,7 +66,7 @@ def join(before: str, after: str, scratch: str) -> None:
     connection = engine.connect(":memory:", config=settings)
     differs = " OR ".join(f"a.{name} IS DISTINCT FROM b.{name}" for name in COMPARED)
     params = {"before": before, "after": after}
-    print(*connection.sql(SQL.format(differs=differs), params=params).fetchone())
+    print(*connection.sql(SQL.format(differs=differs), params=params).fetchall()[0])
 
 
 if __name__ == "__main__":
