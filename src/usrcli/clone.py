@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import os
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import click
 
-from usrcli import links
+from usrcli import links, several
 from usrcli.context import find_root_or_none, json_option, print_json
-from usrcli.sync import Request, run, shared, transfer
+from usrcli.sync import Request, shared, transfer
 from usrstore.errors import (
     ConflictError,
-    DatasetNotFoundError,
     InvalidInputError,
     RemoteNotFoundError,
 )
 from usrstore.objects.names import DatasetId
 from usrstore.odb import durable
 from usrstore.remote import places, profiles
-from usrstore.remote.peer import Held, Peer
+from usrstore.remote.peer import Peer
 from usrstore.remote.profiles import Profile
 from usrstore.root import STORE_FOLDER, Root
 
@@ -44,7 +41,9 @@ def ls_remote(remote: str, patterns: tuple[str, ...], as_json: bool) -> int:
     profile = _profile(root, remote)
     peer = links.connect(profile, root)
     try:
-        held = chosen(peer.datasets(), patterns)
+        listed = {row.dataset: row for row in peer.datasets()}
+        names = several.chosen(listed, patterns, where=f"the remote {remote}")
+        held = [listed[DatasetId(name)] for name in names]
     finally:
         peer.close()
     if as_json:
@@ -74,26 +73,6 @@ def _profile(root: Root | None, text: str) -> Profile:
         return profiles.parse(ORIGIN, places.parse(text), text)
 
 
-def chosen(held: Iterable[Held], patterns: Sequence[str]) -> list[Held]:
-    """Those that any pattern matches; all of them without patterns.
-
-    Raises:
-        DatasetNotFoundError: a pattern without wildcards that names none.
-    """
-    rows = list(held)
-    if not patterns:
-        return rows
-    known = {row.dataset for row in rows}
-    for pattern in patterns:
-        if not any(mark in pattern for mark in "*?[") and pattern not in known:
-            listed = ", ".join(sorted(known)[:8]) or "no datasets"
-            raise DatasetNotFoundError(
-                f"the remote has no dataset {pattern}; nothing was changed",
-                hint=f"it has: {listed}",
-            )
-    return [row for row in rows if any(fnmatch.fnmatchcase(row.dataset, p) for p in patterns)]
-
-
 @click.command(short_help="A new root that holds what a remote holds")
 @click.argument("remote")
 @click.argument("folder")
@@ -108,7 +87,7 @@ def clone(remote: str, folder: str, patterns: tuple[str, ...], **values: Any) ->
       usr clone cluster datasets 'densegen/*'
 
     REMOTE is a place, or the name of a remote that is written down already. The new root knows
-    it as `origin`. Each dataset is pulled whole and verified. A clone that was interrupted goes
+    it as `origin`. All of it is pulled over one connection, verified, and becomes one state. A clone that was interrupted goes
     on when the same command is run again.
     """  # noqa: D301
     values["yes"] = True
@@ -118,21 +97,11 @@ def clone(remote: str, folder: str, patterns: tuple[str, ...], **values: Any) ->
     def connect() -> contextlib.closing[Peer]:
         return contextlib.closing(links.connect(origin, root))
 
-    with connect() as peer:
-        held = chosen(peer.datasets(), patterns)
     request = Request(**values)
-    if not held and not request.as_json:
-        click.echo(f"{profile.place} has no datasets yet; {root.path} is an empty root")
-    for row in held:
-        if not request.as_json:
-            click.echo(f"── {row.dataset}")
-        name = DatasetId(row.dataset)
-        status = run("pull", root, name, ORIGIN, Request(**values), connect)
-        if status:
-            return status
-    if not request.as_json:
-        click.echo(f"{len(held)} of {len(held)} in {root.path}; its remote is called {ORIGIN}")
-    return 0
+    status = several.run("pull", root, patterns, ORIGIN, request, connect)
+    if not status and not request.as_json:
+        click.echo(f"{root.path} is a clone of {profile.place}; it calls that {ORIGIN}")
+    return status
 
 
 def _new_root(folder: str, profile: Profile) -> tuple[Root, Profile]:

@@ -53,6 +53,8 @@ def _kind(command: click.Command, parameter: click.Parameter) -> str | None:
         return "dataset"
     if name in _REVISIONS or (command.name, name) == ("tag", "name"):
         return "revision" if name != "other" else "other"
+    if (command.name, name) == ("diff", "words"):
+        return "other"
     if name == "remote" or (command.name in ("show", "remove") and name == "name"):
         return "remote"
     return None

@@ -7,14 +7,15 @@ from typing import Any
 
 import click
 
-from usrcli import compare
+from usrcli import compare, several
 from usrcli.arguments import PathsCommand, paths_given
 from usrcli.context import find_root, infer_dataset, remotes_path
 from usrcli.links import peer_of
 from usrcli.render import audit as rendering
-from usrcli.sync import Request, refusal, shared, show, site_of, write_audit
+from usrcli.sync import Request, all_option, refusal, shared, show, site_of, write_audit
 from usrstore.objects.names import DatasetId
 from usrstore.remote import profiles
+from usrstore.root import Root
 from usrstore.verbs import audit
 from usrstore.verbs.audit import SyncResult
 from usrstore.verbs.history import Changes
@@ -47,19 +48,20 @@ def _row_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command(
     cls=PathsCommand, short_help="Compare a dataset with a remote, its last state, or two states"
 )
-@click.argument("this")
-@click.argument("other", required=False)
+@click.argument("words", nargs=-1, metavar="THIS [OTHER]")
+@all_option
 @shared
 @click.option("--name-status", is_flag=True, help="One line a file: A, M or D, and its path.")
 @click.option("--stat", is_flag=True, help="Sizes of what changed, by section.")
 @click.option("--porcelain", is_flag=True, help="As --name-status, in a form that never changes.")
 @_row_options
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there are differences.")
-def diff(this: str, other: str | None, **values: Any) -> int:
+def diff(words: tuple[str, ...], **values: Any) -> int:
     """Compare THIS with OTHER, by content. Nothing is written anywhere but our stat cache.
 
     \b
     usr diff DATASET REMOTE   the folder here with the folder at the remote
+    usr diff DATASET… REMOTE  several of them; also 'densegen/*', or --all
     usr diff DATASET          the folder with its last state
     usr diff REV              the folder with any state
     usr diff REV REV          two states, the older one first; also A..B
@@ -70,6 +72,11 @@ def diff(this: str, other: str | None, **values: Any) -> int:
     root = find_root()
     request = Request(**values)
     paths = paths_given()
+    if values["every"] or len(words) > 2 or (words and several.is_pattern(words[0])):
+        return _several(root, words, request, paths)
+    if not words:
+        raise click.UsageError("name a dataset, or a state")
+    this, other = words[0], words[1] if len(words) > 1 else None
     far = other is not None and other in profiles.load(remotes_path(root))
     if other is not None and not far and not compare.is_revision(root, other):
         profiles.find(remotes_path(root), other)  # says that there is no such remote
@@ -126,6 +133,18 @@ def _asks_for_rows(values: dict[str, Any]) -> bool:
         or values["limit"] is not None
         or values["raw"] is not None
     )
+
+
+def _several(root: Root, words: Sequence[str], request: Request, paths: Sequence[str]) -> int:
+    *datasets, remote = words or [""]
+    several.are_several(datasets, every=request.values["every"])
+    single = [f"--{name}" for name in ("name-status", "stat", "porcelain")
+              if request.values[name.replace("-", "_")]]  # fmt: skip
+    if _asks_for_rows(request.values):
+        single.append("--rows")
+    if single or paths:
+        raise click.UsageError(f"{single[0] if single else '-- PATH'} is of one dataset; name one")
+    return several.diff(root, datasets, remote, request, lambda: peer_of(root, remote))
 
 
 def _limited(result: SyncResult, paths: Sequence[str]) -> Changes:

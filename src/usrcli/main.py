@@ -37,7 +37,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "diff": ("diff", "Compare a dataset with a remote, with its last state, or two states"),
         "pull": ("sync", "Take a remote's state, whole and verified"),
         "push": ("sync", "Give a remote our state, whole and verified"),
-        "fetch": ("sync", "Bring a remote's state into the store only"),
+        "fetch": ("fetch", "Bring a remote's state into the store only"),
         "clone": ("clone", "A new root that holds what a remote holds"),
         "ls-remote": ("clone", "The datasets of a remote and their heads"),
         "bundle": ("bundle", "States in one file, for where no network goes"),

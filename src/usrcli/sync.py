@@ -1,4 +1,4 @@
-"""diff, pull, push, fetch."""
+"""pull and push, and what they share with diff, fetch and clone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from usrstore.objects.names import DatasetId
 from usrstore.objects.sections import Section
 from usrstore.remote.peer import Checks, Peer
 from usrstore.root import Root
-from usrstore.trust.policy import Mode
 from usrstore.verbs import audit, believing
 from usrstore.verbs.audit import SyncResult
 from usrstore.verbs.meeting import Meeting
@@ -129,6 +128,10 @@ transfer = _options(
     ),
 )
 
+all_option = click.option(
+    "--all", "every", is_flag=True, help="Every dataset that there is where they come from."
+)
+
 
 class Request:
     """What the options of one sync command add up to."""
@@ -179,13 +182,14 @@ class Request:
         self.seen = met
         self.progress.done()
 
-    def agree(self, met: Meeting) -> bool:
+    def agree(self, *mets: Meeting) -> bool:
         """Show the plan and ask; Enter is yes, and no answer at all is no."""
         if self.values["yes"]:
             return True
-        plan = SyncResult("diff", "DIFF-ONLY", met, Checks())
-        for text in (*rendering.audit_lines(plan)[1:], *rendering.change_lines(plan)):
-            click.echo(text, err=self.as_json)
+        for met in mets:
+            plan = SyncResult("diff", "DIFF-ONLY", met, Checks())
+            for text in (*rendering.audit_lines(plan)[1:], *rendering.change_lines(plan)):
+                click.echo(text, err=self.as_json)
         click.echo("Changes detected. Proceed with overwrite?", err=self.as_json)
         click.echo("[Enter = Yes / n = No] : ", nl=False, err=self.as_json)
         answer = sys.stdin.readline()
@@ -205,16 +209,6 @@ def refusal(
     try:
         yield
     except UsrError as exc:
-        from usrcli.main import exit_status
-
-        error: dict[str, Any] = {
-            "code": exc.code,
-            "message": exc.message,
-            "hint": exc.hint,
-            "exit": exit_status(exc),
-        }
-        if isinstance(exc, MergeConflictError):
-            error["conflicts"] = list(exc.conflicts)
         if request.seen is not None:
             refused = SyncResult(action, "REFUSED", request.seen, options.checks)
             data = {**audit.data(refused), "policy": list(options.policy)}
@@ -223,8 +217,22 @@ def refusal(
                     click.echo(text)
         else:
             data = {"action": action, "transfer_state": "REFUSED", "dataset": dataset}
-        write_audit(request, {**data, "error": error})
+        write_audit(request, {**data, "error": error_data(exc)})
         raise
+
+
+def error_data(exc: UsrError) -> dict[str, Any]:
+    from usrcli.main import exit_status
+
+    error: dict[str, Any] = {
+        "code": exc.code,
+        "message": exc.message,
+        "hint": exc.hint,
+        "exit": exit_status(exc),
+    }
+    if isinstance(exc, MergeConflictError):
+        error["conflicts"] = list(exc.conflicts)
+    return error
 
 
 def write_audit(request: Request, data: dict[str, Any]) -> None:
@@ -260,9 +268,17 @@ def site_of(root: Root, dataset: DatasetId, request: Request) -> Site:
 _NOTHING_CHOSEN = "What differs is in sections that were left out; the others are equal."
 
 
-def _sync(action: Literal["pull", "push"], dataset: str, remote: str, request: Request) -> int:
+def _sync(
+    action: Literal["pull", "push"], datasets: tuple[str, ...], remote: str, request: Request
+) -> int:
+    from usrcli import several
+
+    every = request.values["every"]
+    together = several.are_several(datasets, every=every)
     root = find_root()
-    name = DatasetId(infer_dataset(root, dataset))
+    if together:
+        return several.run(action, root, datasets, remote, request, lambda: peer_of(root, remote))
+    name = DatasetId(infer_dataset(root, datasets[0]))
     return run(action, root, name, remote, request, lambda: peer_of(root, remote))
 
 
@@ -319,8 +335,9 @@ def run(
 
 
 @click.command(short_help="Take a remote's state, whole and verified")
-@click.argument("dataset")
+@click.argument("datasets", nargs=-1, metavar="DATASET…")
 @click.argument("remote")
+@all_option
 @shared
 @transfer
 @choosing
@@ -330,67 +347,30 @@ def run(
     envvar="USR_SYNC_STRICT_BOOTSTRAP_ID",
     help="A first pull needs the whole id, namespace/name.",
 )
-def pull(dataset: str, remote: str, **values: Any) -> int:
-    """Make DATASET here what it is at REMOTE, or leave everything as it was.
+def pull(datasets: tuple[str, ...], remote: str, **values: Any) -> int:
+    """Make every DATASET here what it is at REMOTE, or leave everything as it was.
+
+    Several datasets, 'densegen/*' or --all come as one: all of them or none, in one state.
 
     Everything is verified before anything is promoted. A pull that was interrupted goes on
     where it stopped. If both sides changed, they are merged by meaning: rows by id, logs by line,
     overlays by part. What both changed to something else is a conflict: it is named, nothing is
     touched, and --ours, --theirs or `usr merge` decide.
     """
-    return _sync("pull", dataset, remote, Request(**values))
+    return _sync("pull", datasets, remote, Request(**values))
 
 
 @click.command(short_help="Give a remote our state, whole and verified")
-@click.argument("dataset")
+@click.argument("datasets", nargs=-1, metavar="DATASET…")
 @click.argument("remote")
+@all_option
 @shared
 @transfer
-def push(dataset: str, remote: str, **values: Any) -> int:
-    """Make DATASET at REMOTE what it is here, or leave everything there as it was.
+def push(datasets: tuple[str, ...], remote: str, **values: Any) -> int:
+    """Make every DATASET at REMOTE what it is here, or leave everything there as it was.
+
+    Several datasets, 'densegen/*' or --all go as one: all of them or none, in one state.
 
     The remote receives, verifies the whole tree, and only then swaps its folder and refs.
     """
-    return _sync("push", dataset, remote, Request(**values))
-
-
-@click.command(short_help="Bring a remote's state into the store only")
-@click.argument("dataset")
-@click.argument("remote")
-@click.option(
-    "--trust",
-    type=click.Choice(["strict", "tofu", "none"]),
-    help="Which signatures to believe [.usr/config, else tofu].",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def fetch(dataset: str, remote: str, trust: Mode | None, as_json: bool) -> int:
-    """Bring the state of DATASET at REMOTE into the store, kept; the folder is not touched.
-
-    Look at it with `usr show REMOTE/DATASET`, take it with `usr checkout`.
-    """
-    from usrstore.verbs.fetch import fetch as verb
-
-    root = find_root()
-    name = DatasetId(infer_dataset(root, dataset))
-    progress = reporter("auto")
-    with peer_of(root, remote) as peer:
-        try:
-            site = Site.open(root, name, make_who(root))
-            result = verb(site, peer, remote, mode=believing.mode_of(root, trust), emit=progress)
-        finally:
-            progress.done()
-    if as_json:
-        print_json(
-            {
-                "dataset": name,
-                "remote": remote,
-                "manifest": result.manifest.hex(),
-                "fresh": result.fresh,
-                "payload": result.payload,
-            }
-        )
-    else:
-        click.echo(
-            f"{remote}/{name} {result.manifest.short} ({'new' if result.fresh else 'as before'})"
-        )
-    return 0
+    return _sync("push", datasets, remote, Request(**values))

@@ -68,7 +68,8 @@ def test_a_clone_is_a_root_with_every_dataset_and_a_remote(full, monkeypatch):
 def test_a_clone_of_some(full):
     target = full.home / "some"
     said = full.usr("clone", full.there, target, "plain", "densegen/*").ok()
-    assert said.lines[-1].startswith("2 of 2 in ")
+    assert said.lines[-2] == "2 datasets: 2 transferred; state 1 of this root"
+    assert said.lines[-1].endswith("it calls that origin")
     assert datasets.read(target / DATASET) == {}
     full.usr("clone", full.there, full.home / "none", "nope").failed("dataset-not-found", 4)
 
@@ -87,7 +88,27 @@ def test_a_clone_goes_on_where_it_stopped_and_takes_over_no_other_folder(full):
 
 def test_a_clone_of_an_empty_root_is_an_empty_root(lab):
     said = lab.usr("clone", lab.there, lab.home / "clone").ok()
-    assert "has no datasets yet" in said.out
+    assert said.lines[0] == "There are no datasets."
+    said = lab.usr("clone", lab.there, lab.home / "again", "--json").ok()
+    assert said.data == {"datasets": [], "state": None}
+
+
+def test_a_clone_is_one_connection_one_state_and_one_line_of_json(full, monkeypatch):
+    from usrcli import links
+
+    opened = []
+
+    def connect(profile, root, original=links.connect):
+        opened.append(profile)
+        return original(profile, root)
+
+    monkeypatch.setattr(links, "connect", connect)
+    target = full.home / "clone"
+    said = full.usr("clone", "lab", target, "--json").ok()
+    assert len(opened) == 1
+    assert [row["dataset"] for row in said.data["datasets"]] == ["densegen/a", DATASET, "plain"]
+    assert said.data["state"] == 1
+    assert len(full.usr("--root", target, "op", "log", "--json").ok().data) == 1
 
 
 @pytest.mark.parametrize(

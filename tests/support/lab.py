@@ -250,9 +250,10 @@ def schema_of(words, text: str) -> str:
         plain = plain[1:]  # the values of --root and the like
     name = _GROUPS.get(tuple(plain[:2])) or _GROUPS.get(tuple(plain[:1]), plain[0])
     if name in ("diff", "pull", "push", "clone") or (name == "status" and len(plain) == 3):
-        if text.startswith('{"usr_output_version":1,"data":{"dataset"') and '"tables":' in text:
+        if text.startswith('{"usr_output_version":1,"data":{"dataset":') and '"tables":' in text:
             return "diff-rows"
-        return "audit" if '"transfer_state"' in text else "diff-local"
+        many = text.startswith('{"usr_output_version":1,"data":{"datasets":[')
+        return "audit" if many or '"transfer_state"' in text else "diff-local"
     return name
 
 
