@@ -59,6 +59,13 @@ shared = _options(
     ),
     click.option("--primary-only", is_flag=True, help="Only records.parquet moves."),
     click.option("--skip-snapshots", is_flag=True, help="All but _snapshots/ moves."),
+    click.option(
+        "--section",
+        "sections",
+        type=click.Choice([section.value for section in Section]),
+        multiple=True,
+        help="Only this section moves; may be given several times.",
+    ),
     click.option("--dry-run", is_flag=True, help="Say what would happen."),
     click.option("-y", "--yes", is_flag=True, help="Do not ask."),
     click.option(
@@ -132,6 +139,12 @@ all_option = click.option(
     "--all", "every", is_flag=True, help="Every dataset that there is where they come from."
 )
 
+_PARTIAL = {
+    "--primary-only": "primary_only",
+    "--skip-snapshots": "skip_snapshots",
+    "--section": "sections",
+}
+
 
 class Request:
     """What the options of one sync command add up to."""
@@ -147,12 +160,13 @@ class Request:
         values = self.values
         sidecars = values.get("verify_sidecars")
         hashes = values.get("verify_derived_hashes")
-        partial = values["primary_only"] or values["skip_snapshots"]
+        partial = [name for name in _PARTIAL if values[_PARTIAL[name]]]
+        if len(partial) > 1:
+            raise click.UsageError(f"{' and '.join(partial)} say different things: give one")
         transfers = "verify_sidecars" in values
         if transfers and partial and sidecars is not False:
-            name = "--primary-only" if values["primary_only"] else "--skip-snapshots"
             raise click.UsageError(
-                f"{name} leaves sidecars out, so they cannot be verified: "
+                f"{partial[0]} leaves sidecars out, so they cannot be verified: "
                 "add --no-verify-sidecars, which is recorded"
             )
         if sidecars is False and hashes:
@@ -162,6 +176,8 @@ class Request:
             sections = frozenset({Section.PRIMARY})
         elif values["skip_snapshots"]:
             sections = ALL_SECTIONS - {Section.SNAPSHOTS}
+        elif values["sections"]:
+            sections = frozenset(Section(name) for name in values["sections"])
         return Options(
             checks=Checks(
                 values["verify"],

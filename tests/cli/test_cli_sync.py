@@ -537,3 +537,19 @@ def test_doctor_without_a_root(lab, monkeypatch):
     monkeypatch.chdir(lab.there)
     said = lab.usr("remotes", "doctor", "--remote", "lab").ok()
     assert re.search(r"^root +warning +no local root", said.out, re.MULTILINE)
+
+
+def test_chosen_sections_move_and_the_rest_stays(synced):
+    """What is left out is neither moved nor verified, and the policy says so."""
+    (synced.far / "meta.md").write_text("theirs")
+    (synced.far / "_derived/infer/part-2.parquet").write_bytes(b"theirs")
+    said = synced.usr("pull", DATASET, "lab", "-y", "--section", "derived").failed("usage", 2)
+    assert "--section leaves sidecars out" in said.err
+    words = ["--section", "derived", "--section", "events", "--no-verify-sidecars"]
+    words += ["--no-verify-registry"]
+    said = synced.usr("pull", DATASET, "lab", "-y", *words, "--json").ok()
+    assert "only derived events" in said.data["policy"]
+    assert (synced.folder / "_derived/infer/part-2.parquet").read_bytes() == b"theirs"
+    assert (synced.folder / "meta.md").read_text() != "theirs"
+    words = ["--section", "events", "--primary-only", "--no-verify-sidecars"]
+    synced.usr("pull", DATASET, "lab", "-y", *words).failed("usage", 2)
