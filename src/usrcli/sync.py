@@ -113,6 +113,7 @@ def choices(values: dict[str, Any]) -> Choices:
 
 
 transfer = _options(
+    click.option("--tags/--no-tags", default=True, help="Tags of the state follow it [on]."),
     click.option(
         "--verify-sidecars/--no-verify-sidecars",
         default=None,
@@ -191,6 +192,7 @@ class Request:
             force=bool(values.get("force_with_lease")),
             strict_bootstrap_id=bool(values.get("strict_bootstrap_id")),
             accept_rollback=values["accept_rollback"],
+            tags=values.get("tags") is not False,
             choices=choices(values),
         )
 

@@ -29,7 +29,7 @@ from usrstore.errors import (
     UsrError,
     VerificationError,
 )
-from usrstore.objects.ids import Kind
+from usrstore.objects.ids import Kind, hash_object
 from usrstore.verbs import believing
 
 OLD, NEW = datasets.old_files(), datasets.new_files()
@@ -448,3 +448,51 @@ def test_a_root_that_lies_about_its_sums_is_no_tree(pulling):
     result = pull_from(pulling, liar)  # what the answer says beside the tree counts for nothing
     assert pulling.here.read() == NEW
     assert result.state == "TRANSFERRED"
+
+
+# ── tags ──────────────────────────────────────────────────────────────────────────────────
+def tag_of(head, name="v1", dataset=datasets.DATASET, signer=BOB, signature=None):
+    from usrstore.objects.manifest import Signed, Tag
+    from usrstore.trust import policy
+
+    tag = Tag(dataset=dataset, name=name, manifest=head, tagger="b", time_us=1, message="")
+    signed = policy.sign(tag.payload(), signer)
+    data = (Signed(signed.payload, signature) if signature else signed).encode()
+    return hash_object(Kind.TAG, data), (Kind.TAG, data)
+
+
+TAG_LIES = {
+    "of another dataset": {"dataset": "ns/y"},
+    "with a bad signature": {"signature": BOB.sign(b"something else")},
+    "of another state": {"head": bytes(32)},
+    "that would be a path": {"name": "../../heads/ns"},
+}
+
+
+@pytest.mark.spec("P-21")
+@pytest.mark.parametrize("what", TAG_LIES)
+@pytest.mark.parametrize("way", ["pull", "push"])
+def test_a_false_tag_is_never_taken_and_the_state_is(what, way, pulling, pushing):
+    pair = pulling if way == "pull" else pushing
+    lie = dict(TAG_LIES[what])
+    target = pair.here if way == "pull" else pair.there
+
+    def false(head):
+        if "name" in lie:  # what our own encoder would refuse to write
+            _, (kind, data) = tag_of(head, name="a" * len(lie["name"]))
+            data = data.replace(b"a" * len(lie["name"]), lie["name"].encode())
+            return hash_object(Kind.TAG, data), (kind, data)
+        return tag_of(**{"head": head, **lie})
+
+    def compared(answer):
+        return replace(answer, nodes={**answer.nodes, **dict([false(answer.head)])})
+
+    def proposed(proposal):
+        return replace(proposal, nodes={**proposal.nodes, **dict([false(proposal.manifest)])})
+
+    if way == "pull":
+        pull_from(pair, lambda host: Saying(host, compared=compared))
+    else:
+        push_as(pair, lambda peer: Saying(peer, proposed=proposed))
+    assert target.read() == NEW
+    assert not [ref for ref in target.refs() if ref.startswith("tags/")]

@@ -129,7 +129,7 @@ class WirePeer:
         def read() -> Compared:
             fields = self._answer("compared")
             nodes, manifests = messages.split_records(
-                self._objects(), kinds=(Kind.TREE, Kind.MANIFEST)
+                self._objects(), kinds=(Kind.TREE, Kind.MANIFEST, Kind.TAG)
             )
             answer = messages.parse_compared(fields, nodes, manifests)
             fields.done()

@@ -205,7 +205,7 @@ class _Session:
         self._limits.check(fields.peek("dataset"), writing=True)
         nodes, manifests = messages.split_records(
             self._wire.receive_objects(),
-            kinds=(Kind.TREE, Kind.RECIPE, Kind.MANIFEST),
+            kinds=(Kind.TREE, Kind.RECIPE, Kind.MANIFEST, Kind.TAG),
             most=self._limits.max_metadata,
         )
         proposal = messages.parse_proposal(fields, nodes, manifests)

@@ -14,7 +14,7 @@ from usrstore.remote.peer import Peer
 from usrstore.trust.policy import Mode
 from usrstore.verbs import believing, memory, storing
 from usrstore.verbs.history import Keeping
-from usrstore.verbs.meeting import meet
+from usrstore.verbs.meeting import meet, take_tags
 from usrstore.verbs.site import Site
 
 
@@ -28,7 +28,13 @@ class FetchResult:
 
 
 def fetch(
-    site: Site, peer: Peer, remote: str, *, mode: Mode = "tofu", emit: Emit = silent
+    site: Site,
+    peer: Peer,
+    remote: str,
+    *,
+    mode: Mode = "tofu",
+    tags: bool = True,
+    emit: Emit = silent,
 ) -> FetchResult:
     """Raises: as `pull`; a remote without a signed state of its folder cannot be fetched."""
     site.root.create_store()
@@ -62,4 +68,6 @@ def fetch(
     memory.remember(
         site.root, remote, site.dataset, met.answer.state, head, at_us=site.who.now_us()
     )
+    if tags:
+        take_tags(met, mode, emit)
     return FetchResult(head, before != head, payload)

@@ -37,7 +37,7 @@ from usrstore.remote.peer import (
 )
 from usrstore.root import Root, Who
 from usrstore.trust.policy import Mode, Verified
-from usrstore.verbs import believing, commit, memory, vetting
+from usrstore.verbs import believing, commit, memory, tagging, vetting
 from usrstore.verbs.gauging import weigh
 from usrstore.verbs.probing import probe
 from usrstore.verbs.problems import too_much
@@ -159,7 +159,7 @@ class Host:
             columns=self._found.facts.columns if self._found else None,
             schema=self._found.facts.schema if self._found else None,
             events=self._found.facts.events if self._found else None,
-            nodes=self._tree_nodes(site, ask),
+            nodes={**self._tree_nodes(site, ask), **tagging.offered(site, head)},
             registry=self._root.registry(),
             state=Seen(newest.number, newest.oid) if newest else None,
             seen=self._remembers(ask.seen),
@@ -325,6 +325,10 @@ class Host:
             lambda: memory.remember_signer(
                 self._root, "push", site.dataset, verified, at_us=self._who.now_us()
             )
+        )
+        oid, nodes = proposal.manifest, proposal.nodes
+        self._together.then(
+            lambda: tagging.take(site, nodes, oid, place="push", mode=self._trust) and None
         )
         self._reason = " ".join(("push", *proposal.checks.policy))
         self._held_files += len(settled.listing)

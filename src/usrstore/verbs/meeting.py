@@ -15,8 +15,8 @@ from usrstore.objects.tree import Listing
 from usrstore.odb import reach
 from usrstore.odb.states import Change
 from usrstore.remote.peer import Ask, Compared, Intent, Peer
-from usrstore.trust.policy import Verified
-from usrstore.verbs import believing, memory
+from usrstore.trust.policy import Mode, Verified
+from usrstore.verbs import believing, memory, tagging
 from usrstore.verbs.recover import recover
 from usrstore.verbs.relation import Judged, Relation, find_base, judge, local_log_is_prefix
 from usrstore.verbs.site import Site
@@ -247,6 +247,17 @@ def note_agreement(
             site.overlay.flush()
             joint.move(changes)
         joint.then(lambda: remember_theirs(met, verified))
+
+
+def take_tags(met: Meeting, mode: Mode, emit: Emit) -> None:
+    """The tags of the remote's state, if that state is what came."""
+    site, answer = met.site, met.answer
+    if answer.head is None or answer.root is None:
+        return
+    if site.manifest(answer.head).tree != answer.root.tree:
+        return  # the folder there has gone on: its signed state is not what came
+    for note in tagging.take(site, answer.nodes, answer.head, place=met.remote, mode=mode):
+        emit(Event("note", text=note))
 
 
 def remember_theirs(met: Meeting, verified: Verified | None) -> None:

@@ -35,6 +35,7 @@ class Options:
         force: overwrite what diverged, once it has been kept.
         strict_bootstrap_id: a first pull needs the whole id.
         accept_rollback: believe a remote that went back.
+        tags: those of the state that travels follow it.
         choices: what wins where both sides changed the same thing.
     """
 
@@ -45,6 +46,7 @@ class Options:
     force: bool = False
     strict_bootstrap_id: bool = False
     accept_rollback: bool = False
+    tags: bool = True
     choices: Choices = field(default_factory=Choices)
 
     @property

@@ -29,7 +29,14 @@ from usrstore.trust.policy import Verified
 from usrstore.verbs import believing, commit, storing, vetting
 from usrstore.verbs import merge as merging
 from usrstore.verbs.audit import Moved, SyncResult
-from usrstore.verbs.meeting import Meeting, meet, note_agreement, remember_theirs, their_manifest
+from usrstore.verbs.meeting import (
+    Meeting,
+    meet,
+    note_agreement,
+    remember_theirs,
+    take_tags,
+    their_manifest,
+)
 from usrstore.verbs.options import Agree, OnMeeting, Options, diverged
 from usrstore.verbs.problems import inventory_check
 from usrstore.verbs.receiving import Receiving
@@ -87,6 +94,8 @@ def pull(
     if not _differ(met.local, wanted):
         if not options.dry_run:
             note_agreement(met, verified, together)
+            if together is None and met.relation is Relation.SAME:
+                _take_tags(met, options, emit)
         return SyncResult("pull", "NO-OP", met, options.checks, met.head, verdict)
     if met.relation is Relation.DIVERGED and not options.force and not options.dry_run:
         if not options.whole or met.found is None or not met.judged.based:
@@ -106,6 +115,7 @@ def pull(
             commit.commit(own, message="kept before a pull replaced it", emit=emit)
         manifest, taken, resumed = _receive(met, peer, wanted, verified, options, joint, emit)
         joint.then(lambda: remember_theirs(met, verified))
+        joint.then(lambda: _take_tags(met, options, emit))
     seconds = time.monotonic() - began
     moved = Moved.since(before, peer, payload=taken, resumed=resumed, seconds=seconds)
     return SyncResult("pull", "TRANSFERRED", met, options.checks, manifest, verdict, moved)
@@ -172,6 +182,7 @@ def _merge(
             emit=emit,
         )
         joint.then(lambda: remember_theirs(met, verified))
+        joint.then(lambda: _take_tags(met, options, emit))
     seconds = time.monotonic() - began
     moved = Moved.since(before, peer, payload=payload, resumed=0, seconds=seconds)
     verdict = verified.verdict if verified else None
@@ -191,6 +202,11 @@ def _as_found(met: Meeting) -> ManifestId:
         message=f"as found at {met.remote}",
         registry=answer.registry,
     )
+
+
+def _take_tags(met: Meeting, options: Options, emit: Emit) -> None:
+    if options.tags and options.whole:
+        take_tags(met, options.trust, emit)
 
 
 def _differ(local: Listing, wanted: Listing) -> bool:

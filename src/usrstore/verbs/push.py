@@ -18,7 +18,7 @@ from usrstore.objects.sections import Section
 from usrstore.objects.tree import FolderEntry, Listing, Tree
 from usrstore.odb.states import Change
 from usrstore.remote.peer import Nodes, Peer, Piece, Proposal
-from usrstore.verbs import believing, memory, vetting
+from usrstore.verbs import believing, memory, tagging, vetting
 from usrstore.verbs.audit import Moved, SyncResult
 from usrstore.verbs.meeting import Meeting, meet, note_agreement
 from usrstore.verbs.options import Agree, OnMeeting, Options, diverged
@@ -132,7 +132,8 @@ def _send(
                 dataset=site.dataset,
                 manifest=manifest,
                 manifests=_chain(met, manifest),
-                nodes=_nodes(met, manifest, recipes, lacking),
+                nodes=_nodes(met, manifest, recipes, lacking)
+                | (tagging.offered(site, manifest) if options.tags else {}),
                 registry=site.root.registry(),
                 expected_root=met.answer.root.tree if met.answer.root else None,
                 expected_head=met.answer.head,
