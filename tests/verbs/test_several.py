@@ -21,6 +21,7 @@ from usrstore.errors import (
 )
 from usrstore.objects.names import head_ref
 from usrstore.odb.states import States
+from usrstore.verbs import commit
 from usrstore.verbs.bare import Bare
 from usrstore.worktree import journal as journals
 
@@ -174,6 +175,19 @@ def test_a_bucket_gets_one_state_for_all_heads(make_pair):
     assert result.state == 1
     assert sorted(States(shelf).refs()) == [head_ref(name) for name in NAMES]
     assert States(shelf).newest().number == 1
+
+
+def test_an_undo_of_several_is_one_state(pair):
+    """What one transfer changed is taken back as one."""
+    from usrstore.verbs.undo import undo
+
+    for name in NAMES:
+        commit.commit(pair.here.site(dataset=name), message="kept")
+    write(pair.there, NEW)
+    run("pull", pair)
+    before = number(pair.here)
+    undo(pair.here.root, pair.here.who)
+    assert (read(pair.here), number(pair.here)) == (OLD, before + 1)
 
 
 def test_whoever_says_no_changes_nothing(pair):

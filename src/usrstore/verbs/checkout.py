@@ -24,6 +24,7 @@ from usrstore.verbs import commit
 from usrstore.verbs.history import Keeping
 from usrstore.verbs.receiving import Receiving
 from usrstore.verbs.site import Site
+from usrstore.verbs.together import Together, ending
 from usrstore.worktree.capture import Capture
 from usrstore.worktree.statcache import Facts
 
@@ -83,6 +84,7 @@ def take(
     moves: Callable[[], dict[RefName, Change]],
     *,
     reason: str,
+    together: Together | None = None,
     emit: Emit = silent,
 ) -> tuple[int, ManifestId | None]:
     """Take the folder to a state and move refs with it, in one step (I6).
@@ -93,6 +95,7 @@ def take(
         target: the state.
         moves: how refs move; asked once what the folder held has been kept.
         reason: for the operation log.
+        together: what it ends with; by itself without.
         emit: progress.
 
     Returns:
@@ -105,11 +108,12 @@ def take(
     manifest = site.manifest(target)
     before = found.listing if found else {}
     changed = sum(1 for _ in compare(before, _listing(site, target, manifest)).paths())
-    if not changed:
-        site.overlay.flush()
-        site.root.states.advance(moves(), site.who.act(reason))
-        return 0, None
-    with site.transfer_lock():
+    with ending(together, site.root, site.who, reason, emit=emit) as joint:
+        if not changed:
+            site.overlay.flush()
+            joint.move(moves())
+            return 0, None
+        joint.hold(site.transfer_lock())
         receiving = Receiving(site, manifest, found, Checks(), "post-checkout")
         try:
             lacking = receiving.plan(emit)
@@ -123,7 +127,7 @@ def take(
                     code="not-kept",
                 )
             saved = _save(site, found, emit)
-            receiving.promote(moves(), reason=reason, emit=emit)
+            joint.add(receiving.settle(emit=emit), moves())
         finally:
             receiving.close()
     return changed, saved

@@ -2,7 +2,7 @@
 
 check    are the old states and all their bytes still here? else nothing at all is done
 keep     what a folder holds and no state does
-take     stage → verify → promote → advance, dataset by dataset
+take     stage → verify, dataset by dataset; then all folders and refs as one
 
 Nothing is deleted and nothing is forgotten, so an undo can be undone.
 """
@@ -36,6 +36,7 @@ from usrstore.verbs.operations import (
 from usrstore.verbs.recover import recover
 from usrstore.verbs.revisions import peel
 from usrstore.verbs.site import Site
+from usrstore.verbs.together import Together
 from usrstore.worktree.capture import Capture
 
 
@@ -122,25 +123,25 @@ def undo(
             _check_bytes(site, found[name], goal)
     shared = tuple(_shared(root, sites, newest.refs, then))
     reason = f"undo to {number}"
-    steps = []
-    for name, site in sites.items():
-        goal = _goal(newest.refs, then, name)
-        changed, saved = 0, None
-        if goal is not None and dry_run:
-            changed = _count(site, found[name], goal)
-        elif goal is not None:
-            changed, saved = checkout.take(
-                site, found[name], goal, _Back(site, moves[name], then), reason=reason, emit=emit
-            )
-        steps.append(Step(name, tuple(moves[name]), goal, changed, saved))
-    rest = {
-        move.name: Change(move.before, move.after)
-        for step in steps
-        if step.folder is None
-        for move in step.moves
-    }
-    if rest and not dry_run:
-        root.states.advance(rest, who.act(reason))
+    steps, together = [], Together(root, who)
+    try:
+        for name, site in sites.items():
+            goal = _goal(newest.refs, then, name)
+            changed, saved = 0, None
+            if goal is not None and dry_run:
+                changed = _count(site, found[name], goal)
+            elif goal is not None:
+                back = _Back(site, moves[name], then)
+                changed, saved = checkout.take(
+                    site, found[name], goal, back, reason=reason, together=together, emit=emit
+                )
+            else:
+                together.move({m.name: Change(m.before, m.after) for m in moves[name]})
+            steps.append(Step(name, tuple(moves[name]), goal, changed, saved))
+        if not dry_run:
+            together.promote(reason, emit=emit)
+    finally:
+        together.close()
     now = newest.number if dry_run else operation(root).state.number
     return UndoResult(newest.number, number, now, tuple(steps), shared)
 
