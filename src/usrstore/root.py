@@ -99,7 +99,7 @@ class Root:
         """Make the store unless it is there; True if it was made."""
         if self.has_store:
             return False
-        durable.make_folder(self.store)
+        durable.make_folder(self.store, lasting=True)
         durable.replace(os.path.join(self.store, ".gitignore"), b"*\n")
         for name in ("packs", "states"):
             durable.make_folder(os.path.join(self.store, name))

@@ -63,18 +63,27 @@ def storage_error(exc: OSError, message: str) -> StorageError:
     return StorageError(f"{message}: {reason}", hint="check the disk, then run the command again")
 
 
-def make_folder(path: str, *, mode: int = 0o777) -> None:
-    """Create `path` and its parents where missing."""
+def make_folder(path: str, *, mode: int = 0o777, lasting: bool = False) -> None:
+    """Create `path` and its parents where missing.
+
+    Args:
+        path: the folder.
+        mode: of what is made, before the umask.
+        lasting: whether what is made has to survive a power cut: a file that is durable in a
+            folder is lost with the folder's own name.
+    """
     if os.path.isdir(path):
         return
     parent = os.path.dirname(path)
     if parent and not os.path.isdir(parent):
-        make_folder(parent, mode=mode)
+        make_folder(parent, mode=mode, lasting=lasting)
     try:
         _step("mkdir", path, sharing.make_folder, path, mode)
     except StorageError:
         if not os.path.isdir(path):  # another process made it first
             raise
+    if lasting:
+        sync_folder(parent)
 
 
 def remove(path: str) -> None:
@@ -168,7 +177,7 @@ def sync_everything(path: str) -> bool:
 
 
 def sync_files(paths: Iterable[str]) -> None:
-    """Make several files durable for little more than the price of one.
+    """Make several files, or the names in folders, durable for little more than the price of one.
 
     All of them start their way to the disk before any is waited for, so that one commit of
     the file system's journal serves them all.
@@ -201,7 +210,7 @@ def create(path: str, data: bytes) -> bool:
         False if the name was taken; its file is then untouched.
     """
     folder = os.path.dirname(path)
-    make_folder(folder)
+    make_folder(folder, lasting=True)
     scratch = temporary(folder)
     try:
         with Spool.create(scratch) as spool:
@@ -230,7 +239,7 @@ def replace(path: str, data: bytes, *, sync: bool = True, along: Collection[str]
         along: files that it speaks of: they are made durable before it has its name.
     """
     folder = os.path.dirname(path)
-    make_folder(folder)
+    make_folder(folder, lasting=sync)
     scratch = temporary(folder)
     try:
         with Spool.create(scratch) as spool:

@@ -34,7 +34,7 @@ def swap(store: str, path: str, scratch: str) -> None:
         target = _free(store, path)
         durable.link(path, target)
         durable.sync_folder(os.path.dirname(target))
-    durable.make_folder(os.path.dirname(path))
+    durable.make_folder(os.path.dirname(path), lasting=True)
     durable.rename(scratch, path)
     durable.sync_folder(os.path.dirname(path))
 
@@ -49,7 +49,7 @@ def set_aside_as(store: str, prefix: str) -> list[str]:
 def _free(store: str, path: str) -> str:
     """A name in `damaged/` that nothing has, or only this very file."""
     folder = os.path.join(store, FOLDER)
-    durable.make_folder(folder)
+    durable.make_folder(folder, lasting=True)
     name = os.path.relpath(path, store).replace(os.sep, "@")
     number = 0
     while True:

@@ -35,10 +35,11 @@ class Mutation:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.stage = site.root.stage_path(site.dataset)
-        durable.make_folder(self.stage)
+        durable.make_folder(self.stage, lasting=True)
         clear_stage(self.stage)
         self._staged: dict[str, int] = {}
-        self._count = 0
+        # A journal that a power cut brings back must not take this act's files for its own.
+        self._first = self._next = int.from_bytes(os.urandom(6))
         self._gone: dict[str, None] = {}
         self._stamps: dict[str, Stamp] = {}
         self._lines: list[bytes] = []
@@ -107,8 +108,8 @@ class Mutation:
         if path in self._staged:  # written anew within the same act
             durable.remove(self._file(self._staged[path]))
         self._gone.pop(path, None)
-        self._staged[path] = self._count
-        self._count += 1
+        self._staged[path] = self._next
+        self._next += 1
         return self._file(self._staged[path])
 
     def _file(self, number: int) -> str:
@@ -272,11 +273,9 @@ class Mutation:
             site.dataset, False, None, os.path.relpath(self.stage, root.store), ops, made, (),
             act.actor, act.command, act.reason, lines,
         )  # fmt: skip
-        path = root.journal_path(site.dataset)
-        durable.make_folder(os.path.dirname(path))
         part = promote.Part(
             site.folder,
-            path,
+            root.journal_path(site.dataset),
             journal,
             append=lambda: finishing.append(root, journal),
             take_back=lambda: finishing.take_back(root, journal),
@@ -320,7 +319,7 @@ class Mutation:
     def discard(self) -> None:
         """Remove what was staged and not promoted; an unfinished journal needs it still."""
         if not os.path.exists(self.site.root.journal_path(self.site.dataset)):
-            for number in range(self._count):
+            for number in range(self._first, self._next):
                 if os.path.exists(self._file(number)):
                     durable.remove(self._file(number))
 

@@ -18,7 +18,6 @@ from usrstore.objects.progress import Emit, Event, silent
 from usrstore.objects.recipe import RULE
 from usrstore.objects.sections import PRIMARY_FILE
 from usrstore.objects.tree import Listing
-from usrstore.odb import durable
 from usrstore.odb.states import Act, Change
 from usrstore.remote.peer import Checks
 from usrstore.verbs import finishing
@@ -174,7 +173,6 @@ def promote(
         group = tuple(member.site.dataset for member in members) if len(members) > 1 else ()
         parts = [member.part(moves, act, group) for member in members]
         emit(Event("promote", files_total=sum(len(p.journal.ops) for p in parts)))
-        durable.make_folder(os.path.dirname(parts[0].journal_path))
         promotion.promote(
             root.store,
             parts,

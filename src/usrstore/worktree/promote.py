@@ -183,6 +183,8 @@ def _take_back(store: str, parts: Sequence[Part]) -> None:
 def _apply(folder: str, stage: str, journal: Journal) -> None:
     for path in journal.made:
         durable.make_folder(os.path.normpath(os.path.join(folder, path)))
+    # What a file is moved into has to be on disk before it is: its own folder, the trash.
+    sync = {os.path.normpath(os.path.join(folder, path, "..")) for path in journal.made}
     # The trash tells what a stage was once its journal is gone; a command's stage stays anyway.
     if journal.tree is not None or any(op.old is not None for op in journal.ops):
         trash = _trash(stage)
@@ -190,7 +192,8 @@ def _apply(folder: str, stage: str, journal: Journal) -> None:
         for number, op in enumerate(journal.ops):
             if op.old is not None and not _done(stage, op, folder):
                 _set_aside(os.path.join(folder, op.path), _kept(stage, number), op)
-        durable.sync_folder(trash)
+        sync |= {trash, stage}
+    durable.sync_files(sorted(sync))
     for op in journal.ops:
         path = os.path.join(folder, op.path)
         if op.staged is None:
@@ -201,9 +204,12 @@ def _apply(folder: str, stage: str, journal: Journal) -> None:
 
 
 def _done(stage: str, op: Op, folder: str) -> bool:
-    """Whether an earlier, interrupted run did this op already."""
+    """Whether an earlier, interrupted run did this op already.
+
+    A power cut may leave a renamed file its old name beside the new one.
+    """
     if op.staged is not None:
-        return not os.path.exists(_staged(stage, op.staged))
+        return not os.path.exists(_staged(stage, op.staged)) or _now(folder, op) == op.new
     return not os.path.lexists(os.path.join(folder, op.path))
 
 

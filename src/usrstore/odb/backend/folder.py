@@ -73,7 +73,7 @@ class FolderBackend:
         path = self.path(key)
         if isinstance(data, bytes):
             return durable.create(path, data)
-        durable.make_folder(os.path.dirname(path))
+        durable.make_folder(os.path.dirname(path), lasting=True)
         return durable.publish(str(data), path)
 
     def stat(self, key: str) -> Stat | None:
