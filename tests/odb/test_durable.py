@@ -240,15 +240,6 @@ def test_a_whole_file_system_can_be_synced_at_once(home):
         durable.sync_everything(str(home / "never"))
 
 
-def test_a_sweep_takes_temporary_files_and_nothing_else(home):
-    scratch = durable.temporary(str(home))
-    assert scratch != durable.temporary(str(home))
-    for name in (os.path.basename(scratch), "keep", ".keep"):
-        (home / name).write_bytes(b"x")
-    durable.sweep(str(home), os.listdir(home))
-    assert sorted(os.listdir(home)) == [".keep", "keep"]
-
-
 def test_a_mode_can_be_set_and_a_missing_file_is_an_error(home):
     (home / "file").write_bytes(b"x")
     durable.set_mode(str(home / "file"), 0o400)

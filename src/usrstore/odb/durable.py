@@ -400,10 +400,3 @@ def _copy_range(source: int, start: int, target: int, offset: int, size: int) ->
         if not moved:
             raise OSError(errno.EIO, "the file it is copied from ended early")
         start, offset, size = start + moved, offset + moved, size - moved
-
-
-def sweep(folder: str, names: Iterable[str]) -> None:
-    """Remove temporary files that a crash left in a folder of ours."""
-    for name in names:
-        if name.startswith(TEMPORARY_PREFIX):
-            remove(os.path.join(folder, name))

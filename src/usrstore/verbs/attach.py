@@ -14,7 +14,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from usrstore.dataset import fitting, incoming, keys, namespaces, offer, overlay, parquetfile
+from usrstore.dataset import (
+    fitting,
+    incoming,
+    keys,
+    locks,
+    namespaces,
+    offer,
+    overlay,
+    parquetfile,
+)
 from usrstore.dataset.incoming import ArrowTable, Table
 from usrstore.dataset.namespaces import Namespace
 from usrstore.dataset.offer import Offer, Wish
@@ -205,7 +214,9 @@ class _Act:
         present = offer.check_keys(
             offered, base, allow_missing=self.allow_missing, key_column=self.wish.key_column
         )
-        self._check_existing(offered)
+        with locks.reading(self.site.folder, timeout_s=self.site.lock_timeout_s):
+            # Another act may be making a part of a compact file: for a moment both are there.
+            self._check_existing(offered)
         problems.check(self.path, self.site.dataset)
         return present
 
