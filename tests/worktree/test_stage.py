@@ -275,8 +275,9 @@ def test_a_few_files_are_made_durable_one_by_one_with_their_names(stage):
     place_all(stage)
     stage.verify()
     calls = count_calls(stage.sync)
-    assert [path for op, path in calls if op == "fsync"] == [stage.path(n) for n in range(3)]
-    assert calls[-1] == ("fsync-folder", stage.folder)
+    folders = [stage.folder, stage.home, os.path.dirname(stage.home)]
+    files = [stage.path(number) for number in range(3)]
+    assert [path for op, path in calls if op == "fsync"] == files + folders
 
 
 def test_only_the_damaged_file_is_fetched_again(stage, tmp_path):
