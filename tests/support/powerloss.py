@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 BLOCK = 4096
+CORNERS = ("nothing", "names", "bytes")
 CHANGES_BYTES = frozenset({"write", "copy", "truncate", "open", "create"})
 
 
@@ -320,3 +321,14 @@ def _bytes(node, kind, dice):
         for at in range(0, size, BLOCK)
     )
     return replace(newest, data=data[:size])
+
+
+def survivals(moment, dice):
+    """The corners, and some in between; each once."""
+    seen = set()
+    for kind, seed in [*((kind, 0) for kind in CORNERS), *(("some", seed) for seed in range(dice))]:
+        tree, files = moment.survival(kind, seed)
+        key = moment.key(tree, files)
+        if key not in seen:
+            seen.add(key)
+            yield f"{kind} {seed}", tree, files

@@ -176,7 +176,7 @@ def append_once(folder: str, lines: bytes, size: int) -> None:
     held = _behind(folder, size)
     if held == lines or _holds(held, lines):
         return
-    if held and lines.startswith(held):  # an attempt that was cut off
+    if _is_cut_off(held, lines):
         durable.truncate(path(folder), size)
     append(folder, lines)
 
@@ -184,7 +184,7 @@ def append_once(folder: str, lines: bytes, size: int) -> None:
 def take_back(folder: str, lines: bytes, size: int) -> None:
     """Undo `append_once`, as far as nobody has written behind it."""
     held = _behind(folder, size)
-    if held and lines.startswith(held):
+    if _is_cut_off(held, lines):
         if size:
             durable.truncate(path(folder), size)
         else:
@@ -198,6 +198,17 @@ def _behind(folder: str, size: int) -> bytes:
             return file.read()
     except FileNotFoundError:
         return b""
+
+
+def _is_cut_off(held: bytes, lines: bytes) -> bool:
+    """Whether this is what an interrupted attempt left.
+
+    The beginning of the lines, or, after a power cut, as much with zeros where bytes did not
+    reach the disk; nobody else writes zeros.
+    """
+    return 0 < len(held) <= len(lines) and all(
+        byte in (0, wanted) for byte, wanted in zip(held, lines, strict=False)
+    )
 
 
 def _holds(held: bytes, lines: bytes) -> bool:
