@@ -113,10 +113,10 @@ class Writer:
             quiet = os.open(link.home / f"log-{self.number}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(quiet, 1)
             os.dup2(quiet, 2)
-            sys.stdout, sys.stderr = (open(fd, "w", closefd=False) for fd in (1, 2))
+            sys.stdout, sys.stderr = (os.fdopen(fd, "w", closefd=False) for fd in (1, 2))
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             root = str(self.place.path)
-            insist = ["--force"] if self.unsure else []
+            insist = ["--force-with-lease"] if self.unsure else []
             status = main.run(["--root", root, "push", self.dataset, REMOTE, "-y", *insist])
             sys.stdout.flush()
             sys.stderr.flush()
