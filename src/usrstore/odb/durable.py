@@ -67,10 +67,8 @@ def make_folder(path: str, *, mode: int = 0o777, lasting: bool = False) -> None:
     """Create `path` and its parents where missing.
 
     Args:
-        path: the folder.
-        mode: of what is made, before the umask.
-        lasting: whether what is made has to survive a power cut: a file that is durable in a
-            folder is lost with the folder's own name.
+        path, mode: as of os.mkdir.
+        lasting: whether its name survives a power cut; every file in it is lost with that.
     """
     if os.path.isdir(path):
         return
