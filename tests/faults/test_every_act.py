@@ -26,7 +26,7 @@ from usrstore.odb import durable
 ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE, errno.EINTR)
 ELSEWHERE = {
     "push": "test_crash_points", "pull": "test_crash_points", "recover": "test_crash_points",
-    "trust": "a line in a file of the person", "drill": "works on roots that are thrown away",
+    "trust": "a line in a file of the person", "drill": "works on roots that are thrown away", "bench": "works on roots that are thrown away",
     "serve": "the other end of a push",
 }  # fmt: skip
 READS = {
