@@ -31,6 +31,7 @@ ELSEWHERE = {
 }  # fmt: skip
 READS = {
     "diff",
+    "blame",
     "ls-remote",
     "status",
     "log",
