@@ -193,21 +193,23 @@ def _interrupt(lab, kind):
     def pull():
         lab.usr("pull", DATASET, "lab", "-y")
 
-    count = count_calls_in_copy(lab, pull)
+    # Only these calls are counted: in a copy of the folder the stat cache is written anew.
+    within = lab.root if kind == "journal" else lab.root / ".usr" / "quarantine"
+    count = count_calls_in_copy(lab, pull, within)
     if kind == "journal":
         numbers = [n for n, (op, path) in enumerate(count, 1)
                    if op == "rename" and "here/ns/x/" in path]  # fmt: skip
     else:
         numbers = [n for n, (op, path) in enumerate(count, 1)
                    if op == "write" and path.endswith("landed")]  # fmt: skip
-    tap = Crash(within=str(lab.root), number=numbers[-1], when="after")
+    tap = Crash(within=str(within), number=numbers[-1], when="after")
     assert in_child(pull, tap=tap, log=lab.home / "log") == CRASHED
 
 
-def count_calls_in_copy(lab, act):
+def count_calls_in_copy(lab, act, within):
     keep = lab.home.parent / f"{lab.home.name}-keep"
     shutil.copytree(lab.home, keep, copy_function=shutil.copy2)
-    calls = count_calls(act, within=lab.root)
+    calls = count_calls(act, within=within)
     shutil.rmtree(lab.home)
     keep.rename(lab.home)
     return calls

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from usrstore.errors import DecodeError, ProtocolError, UsrError
+from usrstore.errors import DecodeError, ProtocolError
 from usrstore.objects.ids import ChunkId, Kind, hash_object
 from usrstore.odb import compress
 from usrstore.remote.peer import Piece
@@ -34,9 +34,9 @@ def checked(pieces: Iterable[Piece], due: dict[ChunkId, int]) -> Iterator[Run]:
 
     Raises:
         ProtocolError: a chunk that nobody asked for.
-        UsrError: what `pieces` raised; first all is given that came before.
+        Exception: what `pieces` raised; first all is given that came before.
     """
-    failures: list[UsrError] = []
+    failures: list[Exception] = []
     with contextlib.closing(in_order(_check, _runs(pieces, due, failures))) as runs:
         yield from runs
     for failure in failures:
@@ -44,7 +44,7 @@ def checked(pieces: Iterable[Piece], due: dict[ChunkId, int]) -> Iterator[Run]:
 
 
 def _runs(
-    pieces: Iterable[Piece], due: dict[ChunkId, int], failures: list[UsrError]
+    pieces: Iterable[Piece], due: dict[ChunkId, int], failures: list[Exception]
 ) -> Iterator[list[Piece]]:
     run: list[Piece] = []
     size = 0
@@ -57,7 +57,7 @@ def _runs(
             if size >= _RUN_BYTES:
                 yield run
                 run, size = [], 0
-    except UsrError as failure:
+    except Exception as failure:  # raised again once what came before it is placed
         failures.append(failure)
     if run:
         yield run

@@ -151,7 +151,7 @@ class Stage:
             if len(self.targets[number].chunks) > 1:
                 self._tally.wrote(number, self.path(number), offset, pieces)
         self._note(*((oid, self._spots[oid][0]) for oid, _ in chunks))
-        self._note_whole(dict(self._tally.done()))
+        self._note_whole()
 
     def filled(self, portion: Sequence[tuple[ChunkId, int]]) -> bool:
         """Hash files on behind a portion that was copied, and nobody has hashed so far.
@@ -171,14 +171,14 @@ class Stage:
             if self.targets[number].entry.size > _SMALL_BYTES:
                 self._arriving, self._believed = number, False
                 self._tally.wrote(number, self.path(number), end, ())
-        self._note_whole(dict(self._tally.done()))
+        self._note_whole()
         return True
 
     def landed_all(self) -> None:
         """No more chunks will come."""
         self._arrived()
+        self._note_whole()
         self._tally.close()
-        self._note_whole(dict(self._tally.done()))
 
     def _arrived(self) -> None:
         """If chunks come in their order, the file that was arriving is complete."""
@@ -191,12 +191,12 @@ class Stage:
             return
         if len(chunks) > 1 or not self._believed:
             self._tally.ended(number, self.path(number), stamp)
+            self._fresh.update(self._tally.done())  # waits: the disk changes in one order only
         else:  # a file of one chunk has its chunk's name
             self._fresh[number] = Whole(ContentHash(chunks[0][0]), stamp)
 
-    def _note_whole(self, files: dict[int, Whole]) -> None:
-        files |= self._fresh
-        self._fresh = {}
+    def _note_whole(self) -> None:
+        files, self._fresh = self._fresh, {}
         if files:
             self._whole |= files
             self._log.note_whole(files.items())

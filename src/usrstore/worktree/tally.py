@@ -93,6 +93,7 @@ class Tally:
                 self._hash(part)
             except (OSError, MemoryError):
                 self._files.pop(part.number, None)  # whoever verifies reads it, and says why
+            self._parts.task_done()
 
     def _hash(self, part: _Part) -> None:
         file = self._files.setdefault(part.number, _File())
@@ -109,7 +110,8 @@ class Tally:
                 file.at += len(piece)
 
     def done(self) -> list[tuple[int, Whole]]:
-        """Files that were hashed to their end since the last call."""
+        """Files that ended since the last call and could be hashed. Waits for all of them."""
+        self._parts.join()
         return [(number, self._done.pop(number)) for number in list(self._done)]
 
     def close(self) -> None:
@@ -117,6 +119,7 @@ class Tally:
         if self._thread is not None:
             self._parts.put(None)
             self._thread.join()
+            self._parts.task_done()
             self._thread = None
 
 
