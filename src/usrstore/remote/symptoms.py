@@ -69,7 +69,7 @@ SYMPTOMS = (
     _row(
         "host-key-unknown",
         "ssh",
-        r"host key verification failed|host key is known for",
+        r"host key verification failed",
         "",
         "ssh {target} true   (and accept the host key once you know it)",
     ),
