@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from usrstore.errors import DecodeError, UsrError
+from usrstore.dataset import locks
+from usrstore.errors import DecodeError, LockedError, UsrError
 from usrstore.objects.ids import Kind, hash_object
 from usrstore.objects.names import DatasetId
 from usrstore.objects.recipe import RULE
+from usrstore.odb import flock
 from usrstore.remote import profiles
 from usrstore.root import Root
 from usrstore.verbs import believing
@@ -60,8 +62,22 @@ def _journals(root: Root) -> Iterator[Finding]:
         except DecodeError as exc:
             yield Finding("journal-damaged", f"journal/{dataset}", exc.message, REPAIR)
         else:
-            message = f"a promotion of {dataset} was interrupted"
-            yield Finding("interrupted", dataset, message, "usr recover")
+            if _is_left(root, dataset):
+                message = f"a promotion of {dataset} was interrupted"
+                yield Finding("interrupted", dataset, message, "usr recover")
+
+
+def _is_left(root: Root, dataset: DatasetId) -> bool:
+    """Whether the journal is one that nobody is at work on; who promotes holds a lock."""
+    lock = os.path.join(root.folder(dataset), locks.DATASET_LOCK)
+    try:
+        with (
+            flock.hold(root.transfer_lock(dataset), timeout_s=0, create=False),
+            flock.hold(lock, timeout_s=0, create=False),
+        ):
+            return os.path.exists(root.journal_path(dataset))
+    except LockedError:
+        return False
 
 
 def damaged_cache(root: Root, dataset: DatasetId) -> str | None:
