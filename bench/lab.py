@@ -42,6 +42,8 @@ class Lab:
         port: of that sshd.
         quick: smaller data and fewer rounds.
         dvc: a dvc program to compare with, or None.
+        sizes: megabytes of the datasets of `versus`, if they were named.
+        patience: seconds that it gives a tool for one step, if they were named.
         extra: more of the environment that commands see.
     """
 
@@ -50,6 +52,8 @@ class Lab:
     port: int
     quick: bool
     dvc: str | None = None
+    sizes: tuple[int, ...] = ()
+    patience: float | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -175,7 +179,14 @@ def folder_size(folder: str) -> int:
 
 
 @contextlib.contextmanager
-def opened(*, quick: bool, where: str | None, with_dvc: bool) -> Iterator[Lab]:
+def opened(
+    *,
+    quick: bool,
+    where: str | None,
+    with_dvc: bool,
+    sizes: tuple[int, ...] = (),
+    patience: float | None = None,
+) -> Iterator[Lab]:
     """A lab below `where`; gone when the block is left."""
     with tempfile.TemporaryDirectory(prefix="usr-bench-", dir=where) as home:
         os.makedirs(os.path.join(home, "user"))
@@ -183,7 +194,7 @@ def opened(*, quick: bool, where: str | None, with_dvc: bool) -> Iterator[Lab]:
         sftp = ["Subsystem sftp internal-sftp"]
         with sshd.running(os.path.join(home, "sshd"), extra=sftp) as server:
             dvc = _install_dvc(home) if with_dvc else None
-            yield Lab(home, server.config, server.port, quick, dvc)
+            yield Lab(home, server.config, server.port, quick, dvc, sizes, patience)
 
 
 def _install_dvc(home: str) -> str | None:

@@ -27,6 +27,7 @@ import query
 import rows
 import startup
 import transfer
+import versus
 
 import bucket
 
@@ -48,8 +49,10 @@ BENCHMARKS = {
     "bucket": bucket.bucket,
     "index": index.index,
     "query": query.query,
+    "versus": versus.versus,
     "rows": rows.rows,
 }
+ON_ITS_OWN = {"versus"}  # minutes, and it writes a page
 LATEST = os.path.join(lab.HERE, "results", "latest.json")
 
 
@@ -60,14 +63,23 @@ def main() -> None:
     parser.add_argument("--with-dvc", action="store_true", help="install dvc for comparison")
     parser.add_argument("--where", metavar="DIR", help="the disk to measure on (else $TMPDIR)")
     parser.add_argument("--out", metavar="FILE", help=f"else {os.path.relpath(LATEST)}")
+    parser.add_argument("--megabytes", default="", help="sizes for versus: 60,600")
+    parser.add_argument("--patience", type=float, help="seconds a tool has in versus for one step")
     given = parser.parse_args()
+    sizes = tuple(int(word) for word in given.megabytes.split(",") if word)
     if unknown := set(given.names) - set(BENCHMARKS):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     began, load = time.time(), os.getloadavg()[0]
     result = {"machine": machine(), "quick": given.quick, "tables": {}}
     print(f"{result['machine']}\n")
-    with lab.opened(quick=given.quick, where=given.where, with_dvc=given.with_dvc) as place:
-        for name in given.names or BENCHMARKS:
+    with lab.opened(
+        quick=given.quick,
+        where=given.where,
+        with_dvc=given.with_dvc,
+        sizes=sizes,
+        patience=given.patience,
+    ) as place:
+        for name in given.names or [name for name in BENCHMARKS if name not in ON_ITS_OWN]:
             started = time.time()
             tables = BENCHMARKS[name](place)
             for table in tables:

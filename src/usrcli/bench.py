@@ -10,7 +10,7 @@ import click
 
 from usrcli.context import find_root, json_option, print_json
 from usrcli.links import connect, find_profile
-from usrcli.render.text import human_bytes, human_seconds
+from usrcli.render.text import human_bytes
 
 if TYPE_CHECKING:
     from usrstore.verbs.pace import Pace, Part
@@ -115,7 +115,7 @@ def _verdict(found: Pace, remote: str) -> str:
     }[slowest.place, slowest.name]
     seconds = found.size / max(1, slowest.bytes_per_s)
     text = f"The slowest part is {what}: {_speed(slowest)}, "
-    text += f"{human_seconds(seconds)} for {human_bytes(found.size)}"
+    text += f"{seconds:.2f} s for {human_bytes(found.size)}"
     if found.round_trip_us is not None:
         waiting = PUSH_QUESTIONS * found.round_trip_us / 1_000_000
         text += f"; the {PUSH_QUESTIONS} questions of a push wait {waiting:.2f} s"

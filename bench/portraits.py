@@ -1,0 +1,156 @@
+"""What versus.py measured, as a page and as pictures in a light and a dark theme."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from versus import Sheet
+
+THEMES = {
+    "light": {"paper": "#ffffff", "ink": "#24292f", "grid": "#e1e4e8", "usr": "#c2410c"},
+    "dark": {"paper": "#0d1117", "ink": "#d6dbe1", "grid": "#2b313a", "usr": "#fb923c"},
+}
+# Colours that hold on both papers, and a mark each: nobody has to tell them by colour alone.
+MARKS = [
+    ("#3b82c4", "s"), ("#2a9d7c", "^"), ("#8b7bd8", "D"), ("#c95d9e", "v"),
+    ("#8a8f98", "P"), ("#b58a1b", "X"), ("#4aa3b8", "<"), ("#a0705a", ">"),
+]  # fmt: skip
+
+
+def page(sheets: Sequence[Sheet]) -> str:
+    """docs/versus.md."""
+    lines = [
+        "# Side by side",
+        "",
+        (
+            "Written by `./dev bench versus`; a larger run is `./dev bench versus --megabytes 60,600 "
+            "--patience 300`."
+        ),
+        (
+            "Every tool follows the same dataset through the same edits, over ssh to the same sshd on "
+            "loopback, through a"
+        ),
+        (
+            "link that counts every byte (ssh's own included) and, in half of the tables, holds it "
+            "back. Timed is whatever"
+        ),
+        (
+            "a tool needs until the remote has the state: commit and push, archive, copy. On disk is "
+            "what lies at the remote"
+        ),
+        (
+            "and what is kept here beside the dataset. `-`: it did not end in time, or does not do "
+            "that. rsync, rclone and"
+        ),
+        (
+            "usr leave an ordinary folder at the remote; git, git-annex, restic, borg, casync and dvc "
+            "a repository. rsync and"
+        ),
+        "rclone keep no earlier state. restic encrypts, git compresses; neither can be told not to.",
+        "",
+        (
+            f"Of {time.strftime('%Y-%m-%d')}, {os.cpu_count()} processors, one run of each: read "
+            "ratios of two and more."
+        ),
+        "",
+    ]
+    for name, alt in (
+        ("versus-time", "Seconds of each step for each tool"),
+        ("versus-bytes", "Megabytes on the wire and on disk for each step and tool"),
+    ):
+        lines += [
+            "<picture>",
+            f'<source media="(prefers-color-scheme: dark)" srcset="pictures/{name}-dark.png">',
+            f'<img alt="{alt}" src="pictures/{name}-light.png">',
+            "</picture>",
+            "",
+        ]
+    return "\n".join([*lines, *(sheet.text() for sheet in sheets)]).rstrip() + "\n"
+
+
+def draw(sheets: Sequence[Sheet], folder: str) -> None:
+    """versus-time and versus-bytes of the largest size, in both themes."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    largest = max(sheet.megabytes for sheet in sheets)
+    shown = [sheet for sheet in sheets if sheet.megabytes == largest]
+    near = min(shown, key=lambda sheet: sheet.delay_ms)
+    for theme, colours in THEMES.items():
+        panels = [(s, "seconds", s.title, "seconds") for s in shown]
+        _figure(panels, colours, os.path.join(folder, f"versus-time-{theme}.png"))
+        panels = [
+            (near, "wire", f"{largest} MB: on the wire", "MB"),
+            (near, "disk", f"{largest} MB: on disk, both ends", "MB"),
+        ]
+        _figure(panels, colours, os.path.join(folder, f"versus-bytes-{theme}.png"))
+
+
+def _figure(panels: list[Any], colours: dict[str, str], path: str) -> None:
+    from matplotlib import pyplot as plt
+
+    plt.rcParams.update({"font.size": 10, "font.family": "DejaVu Sans"})
+    figure, axes = plt.subplots(1, len(panels), figsize=(11, 4.6), sharey=True, squeeze=False)
+    figure.set_facecolor(colours["paper"])
+    for axis, (sheet, what, title, unit) in zip(axes[0], panels, strict=True):
+        _panel(axis, sheet, what, colours)
+        axis.set_title(title, color=colours["ink"], loc="left", fontsize=11)
+        axis.set_xlabel(unit, color=colours["ink"])
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    legend = figure.legend(
+        handles, labels, loc="lower center", ncols=len(labels), frameon=False, handletextpad=0.2
+    )
+    for text in legend.get_texts():
+        text.set_color(colours["ink"])
+    figure.tight_layout(rect=(0, 0.07, 1, 1))
+    figure.savefig(path, dpi=150, metadata={"Software": None})
+    plt.close(figure)
+
+
+def _narrow(axis: Any) -> bool:
+    """Too few powers of ten for a scale."""
+    low, high = axis.get_xlim()
+    return bool(high < 30 * low)
+
+
+def _panel(axis: Any, sheet: Sheet, what: str, colours: dict[str, str]) -> None:
+    from matplotlib.ticker import LogLocator
+
+    names = list(sheet.steps)
+    axis.set_facecolor(colours["paper"])
+    axis.set_xscale("log")
+    others = iter(MARKS)
+    for tool in sheet.tools:
+        ours = tool.startswith("usr")
+        colour, mark = (colours["usr"], "o") if ours else next(others)
+        points = []
+        for row, step in enumerate(names):
+            cell = sheet.cell(tool, step)
+            value = None if cell is None else getattr(cell, what)
+            if value:
+                points.append((value if what == "seconds" else value / 1e6, row))
+        axis.scatter(
+            [x for x, _ in points],
+            [y for _, y in points],
+            s=85 if ours else 42,
+            color=colour,
+            marker=mark,
+            zorder=4 if ours else 3,
+            label=tool,
+            alpha=1 if ours else 0.85,
+            linewidths=0,
+        )
+    axis.set_yticks(range(len(names)), [sheet.steps[name] for name in names])
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.grid(axis="y", color=colours["grid"], linewidth=6, zorder=0)
+    axis.grid(axis="x", color=colours["grid"], linewidth=0.8, zorder=0)
+    axis.tick_params(colors=colours["ink"], length=0)
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if _narrow(axis) else (1,)))
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.minorticks_off()
+    for side in axis.spines.values():
+        side.set_visible(False)
