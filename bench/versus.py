@@ -394,12 +394,13 @@ def _allocated(folders: list[str]) -> int:
 
 
 def _write(sheets: list[Sheet], *, quick: bool) -> None:
-    """docs/versus.md and the pictures in it; a quick run goes to bench/results/quick instead."""
+    """docs/versus.md and its pictures, bench/results/versus.json; a quick run goes to bench/results/quick instead."""
     out = os.path.join(HERE, "results", "quick") if quick else DOCS
     os.makedirs(os.path.join(out, "pictures"), exist_ok=True)
     portraits.draw(sheets, os.path.join(out, "pictures"))
     with open(os.path.join(out, "versus.md"), "w", encoding="utf-8") as file:
         file.write(portraits.page(sheets))
-    with open(os.path.join(out, "pictures", "versus.json"), "w", encoding="utf-8") as file:
+    numbers = os.path.join(out if quick else os.path.join(HERE, "results"), "versus.json")
+    with open(numbers, "w", encoding="utf-8") as file:
         json.dump([sheet.data() for sheet in sheets], file, indent=1)
         file.write("\n")
