@@ -46,7 +46,9 @@ BAD_IDS = [
 @pytest.mark.parametrize("verb", ["push", "pull", "diff", "fetch"])
 def test_bad_dataset_ids(lab, dataset, verb):
     flags = {"diff": [], "fetch": ["--"]}.get(verb, ["-y", "--"])  # after diff's -- come paths
-    refused(lab, [verb, *flags, dataset, "lab"], "invalid-name", 3)
+    pattern = verb != "fetch" and any(mark in dataset for mark in "?*[")
+    code, status = ("dataset-not-found", 4) if pattern else ("invalid-name", 3)
+    refused(lab, [verb, *flags, dataset, "lab"], code, status)
 
 
 @pytest.mark.parametrize("dataset", BAD_IDS)
