@@ -209,7 +209,7 @@ _GROUPS = {
     ("maintenance", "event-log-garden"): "event-log-garden",
     ("maintenance", "events-repair"): "events-repair",
     ("maintenance", "dedupe"): "dedupe",
-    ("maintenance", "merge"): "merge",
+    ("maintenance", "merge"): "maintenance-merge",
     ("maintenance", "overlay-compact"): "overlay-compact",
     ("maintenance", "overlay-remove"): "overlay-remove",
     ("maintenance", "overlay-refresh-metadata"): "overlay-refresh-metadata",

@@ -208,10 +208,10 @@ def test_the_opt_out_is_in_the_manifest_and_the_operation_log(pair):
 def test_a_checkout_takes_any_state_back(pair, monkeypatch):
     """Whatever the registry says by now: history is not judged anew."""
     seen = []
-    real = Receiving.promote
+    real = Receiving.settle
     monkeypatch.setattr(
         Receiving,
-        "promote",
+        "settle",
         lambda self, *a, **k: seen.append(k.get("guard")) or real(self, *a, **k),
     )
     layer, _ = BAD["a column of another type"]
