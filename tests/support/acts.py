@@ -437,4 +437,4 @@ def check_sound(place):
     newest = numbers[0] if numbers else 0  # a collection may have dropped the oldest
     assert numbers == list(range(newest, newest - len(numbers), -1)), numbers
     found = [row for row in fsck(place.root, place.who).findings if row.code not in HARMLESS]
-    assert found == []
+    assert found == [], found

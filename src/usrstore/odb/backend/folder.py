@@ -115,7 +115,11 @@ class FolderBackend:
 
     def delete(self, key: str) -> None:
         try:
-            durable.remove(self.path(key))
+            path = self.path(key)
+            durable.remove(path)
+            # Of several that go in an order, a power cut may bring back only the later ones.
+            if os.path.isdir(os.path.dirname(path)):
+                durable.sync_folder(os.path.dirname(path))
         except StorageError as exc:
             raise StorageError(f"cannot delete {key}: {exc.message}", hint=exc.hint) from exc
 
