@@ -9,6 +9,7 @@ while it is written and named.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -179,7 +180,7 @@ class _Act:
                 return AttachResult(None, (), offered.rows, 0, offered.rows, None)
             with mutating(site) as act:
                 if _stamp(site) != stamp:  # the base was written since
-                    present = self._check(offered)
+                    present = self._check(offered, alone=True)
                     matched = present.true_count
                 path, moved = self._write(act, offered, present, known[self.wish.namespace])
                 self._say(act, offered, matched, path, moved)
@@ -200,8 +201,8 @@ class _Act:
                 code="namespace-reserved",
             )
 
-    def _check(self, offered: Offer) -> Any:
-        """Which rows belong to the dataset.
+    def _check(self, offered: Offer, *, alone: bool = False) -> Any:
+        """Which rows belong to the dataset; `alone`: its lock is held already.
 
         Raises:
             RegistryError, InvalidInputError: everything that is wrong.
@@ -214,7 +215,8 @@ class _Act:
         present = offer.check_keys(
             offered, base, allow_missing=self.allow_missing, key_column=self.wish.key_column
         )
-        with locks.reading(self.site.folder, timeout_s=self.site.lock_timeout_s):
+        held = locks.reading(self.site.folder, timeout_s=self.site.lock_timeout_s)
+        with contextlib.nullcontext() if alone else held:
             # Another act may be making a part of a compact file: for a moment both are there.
             self._check_existing(offered)
         problems.check(self.path, self.site.dataset)
