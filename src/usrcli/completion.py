@@ -50,7 +50,7 @@ def attach(command: click.Command) -> None:
 def _kind(command: click.Command, parameter: click.Parameter) -> str | None:
     name = parameter.name
     if name in _DATASETS:
-        return "dataset"
+        return "several" if command.name in ("push", "pull") else "dataset"
     if name in _REVISIONS or (command.name, name) == ("tag", "name"):
         return "revision" if name != "other" else "other"
     if (command.name, name) == ("diff", "words"):
@@ -106,4 +106,5 @@ _WORDS = {
     "revision": _Words(("dataset", "revision")),
     "other": _Words(("dataset", "revision", "remote")),
     "remote": _Words(("remote",)),
+    "several": _Words(("dataset", "remote")),
 }

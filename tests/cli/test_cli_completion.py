@@ -33,7 +33,7 @@ def offered(*words, shell="bash"):
     [
         (["commit", ""], [DATASET]),
         (["push", "ns/"], [DATASET]),
-        (["push", DATASET, ""], ["lab"]),
+        (["push", DATASET, ""], ["lab", DATASET]),
         (["log", ""], ["lab/ns/x", "ns/x", "ns/x@v1"]),
         (["checkout", "ns/x@"], ["ns/x@v1"]),
         (["diff", DATASET, "l"], ["lab", "lab/ns/x"]),

@@ -246,7 +246,7 @@ def test_one_dataset_may_be_served_alone(link):
         )
     )
     said = link.usr("push", DATASET, REMOTE, "-y").failed("refused", 10)
-    assert "only ns/other is served here" in said.err
+    assert "is not served here" in said.err
 
 
 def test_a_push_may_be_limited(link):
