@@ -216,7 +216,7 @@ class _Act:
             offered, base, allow_missing=self.allow_missing, key_column=self.wish.key_column
         )
         held = locks.reading(self.site.folder, timeout_s=self.site.lock_timeout_s)
-        with contextlib.nullcontext() if alone else held:
+        with contextlib.nullcontext() if alone or self.site.held else held:
             # Another act may be making a part of a compact file: for a moment both are there.
             self._check_existing(offered)
         problems.check(self.path, self.site.dataset)
