@@ -263,6 +263,7 @@ def test_reading_goes_on_beside_writers(table):
 def test_a_reader_does_not_wait_for_a_writer_that_died(table, root, home):
     part = scores("ACGT")
     write = functools.partial(table.write_overlay_part, part, "infer")
+    write()  # the first one makes folders, too
     calls = count_calls(write)
     renamed = max(n for n, (op, path) in enumerate(calls, 1) if "part-" in path and op == "rename")
     died = in_child(write, tap=Crash(when="after", number=renamed), log=home / "log")
