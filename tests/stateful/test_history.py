@@ -219,14 +219,20 @@ class HistoryMachine(RuleBasedStateMachine):
 
     def _some_state(self, pick):
         """One that is known; the first one may be forgotten, the newest never."""
-        states = [oid for oid in self.holds if oid not in self.tags]
+        states = self._states()
         return states[pick % len(states)]
 
+    def _states(self):
+        """Those that are left: a collection may have forgotten the first, when nothing names it."""
+        return [oid for oid in self.holds if oid not in self.tags]
+
+    @precondition(lambda self: self._states())
     @rule(pick=PICK, crash=crashes)
     def check_out(self, pick, crash):
         oid = self._some_state(pick)
         self._run(lambda: checkout.checkout(self._site(), oid), self._checkout(oid), crash)
 
+    @precondition(lambda self: self._states())
     @rule(pick=PICK, stem=st.sampled_from([*PATHS, "_derived", "x"]), crash=crashes)
     def check_out_a_path(self, pick, stem, crash):
         oid = self._some_state(pick)
@@ -237,6 +243,7 @@ class HistoryMachine(RuleBasedStateMachine):
         steps = self._checkout_path(oid, stem)
         self._run(lambda: checkout.checkout(self._site(), oid, paths=[stem]), steps, crash)
 
+    @precondition(lambda self: self._states())
     @rule(name=NAMES, pick=PICK, crash=crashes)
     def tag(self, name, pick, crash):
         oid = self._some_state(pick)
