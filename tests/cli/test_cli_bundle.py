@@ -12,7 +12,7 @@ import pytest
 from support import datasets
 from support.datasets import DATASET, noise
 from support.faults import CRASHED, Crash, count_calls, in_child
-from support.lab import sample_files
+from support.lab import make_config, sample_files
 from usrstore.objects.ids import Kind
 from usrstore.objects.names import DatasetId, head_ref
 from usrstore.odb.backend.archivewriter import ArchiveWriter, publish
@@ -254,11 +254,16 @@ def test_a_state_of_another_dataset_is_a_graft(packed):
     assert datasets.read(packed.there / "ns/y") == {}
 
 
-def test_strict_trust_refuses_a_stranger(packed):
-    said = there(packed, "bundle", "import", packed.bundle, "-y", "--trust", "strict")
-    if said.status:  # the importer's own key signed it, or nobody that they listed
-        assert said.code == "signer-unknown"
-        nothing_there(packed)
+def test_strict_trust_refuses_a_stranger_until_they_are_listed(packed, tmp_path):
+    """Somebody else's bundle: their key is nobody's whom the importer listed."""
+    line = (packed.config / "usr" / "id_ed25519.pub").read_text().strip()
+    packed.use(make_config(tmp_path / "somebody"))
+    words = ("bundle", "import", packed.bundle, "-y", "--trust", "strict")
+    there(packed, *words).failed("signer-unknown", 7)
+    nothing_there(packed)
+    there(packed, "trust", "add", "--name", "ada", "--key", line).ok()
+    there(packed, *words).ok()
+    assert datasets.read(packed.far) == BIG
 
 
 def test_killed_at_any_change_to_the_disk_no_half_bundle_has_a_name(packed, tmp_path):

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pytest
 
 from support import datasets, overlays
+from support.acts import archived, compact, deleted, parts, stale
 from support.faults import CRASHED, FINISHED, Crash, Fail, count_calls, in_child
-from support.overlays import Layer, part
 from support.pairs import Place
 from support.people import Clock, make_who
 from usrstore.dataset.offer import Wish
@@ -32,35 +32,6 @@ IDS = [overlays.row_id(sequence) for sequence in overlays.SEQUENCES]
 SCORE = {"infer__score": pa.float64()}
 TOKEN = re.compile(r"[0-9a-f]{32}(?![0-9a-f])")
 ACTOR = {"tool": "test", "run_id": "1"}
-
-
-def parts(place):
-    """Two parts that overlap."""
-    rows = [{"id": IDS[0], "infer__score": 1.0}, {"id": IDS[1], "infer__score": 2.0}]
-    part("infer", 1, rows, SCORE).write(place.folder)
-    part("infer", 2, [{"id": IDS[0], "infer__score": 3.0}], SCORE).write(place.folder)
-
-
-def compact(place):
-    Layer("infer", 1, None, [{"id": IDS[1], "infer__score": 2.0}], SCORE).write(place.folder)
-
-
-def archived(place):
-    """An archive that a newer one will replace."""
-    parts(place)
-    care.remove(place.site(), "infer", mode="archive")
-    parts(place)
-
-
-def stale(place):
-    parts(place)
-    care.refresh_metadata(place.site(), "infer")
-    overlays.write_registry(place.path, {**overlays.NAMESPACES, "more": {"more__x": "bool"}})
-
-
-def deleted(place):
-    parts(place)
-    marking.delete(place.site(), [IDS[4]], reason="why")
 
 
 def attach_one(place):
