@@ -40,7 +40,6 @@ from usrstore.remote.peer import (
     Ask,
     Compared,
     Held,
-    Nodes,
     Outcome,
     Piece,
     Planned,
@@ -51,11 +50,11 @@ from usrstore.remote.peer import (
 )
 from usrstore.root import TOOL, Who
 from usrstore.trust.policy import Policy
+from usrstore.verbs import answering
 from usrstore.verbs.depositing import Depositing
 
 ROLL_BYTES = 64 << 20
 _OPENERS = 16
-_MAX_CHAIN = 4096
 
 
 class Bare:
@@ -152,12 +151,14 @@ class Bare:
             columns=manifest.columns if manifest else None,
             schema=manifest.schema if manifest else None,
             events=manifest.events if manifest else None,
-            nodes=self._tree_nodes(root, ask),
+            nodes=answering.tree_nodes(self._get, root.tree, ask.have)
+            if root is not None and root.tree != ask.root
+            else {},
             registry=self._registry(manifest),
             state=Seen(newest.number, newest.oid) if newest else None,
-            seen=self._remembers(ask.seen),
+            seen=answering.remembers(self._states, ask.seen),
             head=self._head,
-            manifests=self._chain(ask.known),
+            manifests=answering.chain(self._get, self._head, ask.known),
             now_us=self._who.now_us(),
         )
 
@@ -172,38 +173,6 @@ class Bare:
         if manifest is None or manifest.registry is None:
             return None
         return self._get(Kind.CHUNK, manifest.registry.content)
-
-    def _tree_nodes(self, root: FolderEntry | None, ask: Ask) -> Nodes:
-        if root is None or root.tree == ask.root:
-            return {}
-        nodes: Nodes = {}
-        stack = [root.tree]
-        while stack:
-            oid = stack.pop()
-            if oid in ask.have or oid in nodes:
-                continue
-            data = self._get(Kind.TREE, oid)
-            nodes[oid] = (Kind.TREE, data)
-            stack += [e.tree for e in Tree.decode(data).entries if isinstance(e, FolderEntry)]
-        return nodes
-
-    def _remembers(self, seen: Seen | None) -> bool | None:
-        if seen is None:
-            return None
-        try:
-            return self._states.read(seen.number).oid == seen.oid
-        except ObjectNotFoundError:
-            return False
-
-    def _chain(self, known: frozenset[ManifestId]) -> dict[ManifestId, bytes]:
-        chain: dict[ManifestId, bytes] = {}
-        front = [self._head] if self._head else []
-        while front and len(chain) < _MAX_CHAIN:
-            oid = front.pop()
-            if oid not in known and oid not in chain:
-                chain[oid] = self._get(Kind.MANIFEST, oid)
-                front += reach.manifest(self._get, oid).parents
-        return chain
 
     def _asked(self) -> DatasetId:
         if self._dataset is None:

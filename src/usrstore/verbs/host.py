@@ -9,17 +9,16 @@ from typing import NamedTuple
 from usrstore.errors import (
     ChangedWhileReadError,
     GraftError,
-    NotFoundError,
     ObjectNotFoundError,
     ProtocolError,
     ReadOnlyError,
     RefConflictError,
 )
 from usrstore.objects import names, recipe, tree
-from usrstore.objects.ids import ChunkId, ContentHash, Kind, ManifestId, RecipeId, TreeId
+from usrstore.objects.ids import ChunkId, ContentHash, Kind, ManifestId, RecipeId
 from usrstore.objects.names import head_ref, heads_of
 from usrstore.objects.progress import Emit, silent
-from usrstore.objects.tree import FileEntry, FolderEntry
+from usrstore.objects.tree import FileEntry
 from usrstore.odb.states import Change
 from usrstore.remote.messages import MAX_METADATA_BYTES, NAME_BYTES
 from usrstore.remote.peer import (
@@ -37,7 +36,7 @@ from usrstore.remote.peer import (
 )
 from usrstore.root import Root, Who
 from usrstore.trust.policy import Mode, Verified
-from usrstore.verbs import believing, commit, memory, tagging, vetting
+from usrstore.verbs import answering, believing, commit, memory, tagging, vetting
 from usrstore.verbs.gauging import weigh
 from usrstore.verbs.probing import probe
 from usrstore.verbs.problems import too_much
@@ -50,7 +49,6 @@ from usrstore.worktree.capture import Capture
 from usrstore.worktree.promote import check_writable
 from usrstore.worktree.stage import Stage
 
-_MAX_CHAIN = 4096
 _FILE_BYTES = 512  # what a file of a state costs us
 
 
@@ -162,9 +160,9 @@ class Host:
             nodes={**self._tree_nodes(site, ask), **tagging.offered(site, head)},
             registry=self._root.registry(),
             state=Seen(newest.number, newest.oid) if newest else None,
-            seen=self._remembers(ask.seen),
+            seen=answering.remembers(self._root.states, ask.seen),
             head=head,
-            manifests=self._chain(site, head, ask.known),
+            manifests=answering.chain(site.overlay.get, head, ask.known),
             notes=tuple(notes),
             now_us=self._who.now_us(),
         )
@@ -182,43 +180,7 @@ class Host:
     def _tree_nodes(self, site: Site, ask: Ask) -> Nodes:
         if self._found is None or self._found.tree == ask.root:
             return {}
-
-        def get(oid: TreeId) -> bytes:
-            return site.overlay.get(Kind.TREE, oid)
-
-        nodes: Nodes = {}
-        stack = [self._found.tree]
-        while stack:
-            oid = stack.pop()
-            if oid in ask.have or oid in nodes:
-                continue  # the asker has all that lies below, too
-            data = get(oid)
-            nodes[oid] = (Kind.TREE, data)
-            stack += [e.tree for e in tree.Tree.decode(data).entries if isinstance(e, FolderEntry)]
-        return nodes
-
-    def _remembers(self, seen: Seen | None) -> bool | None:
-        if seen is None:
-            return None
-        try:
-            return self._root.states.read(seen.number).oid == seen.oid
-        except (ObjectNotFoundError, NotFoundError):
-            # What retention has forgotten can be neither confirmed nor denied.
-            oldest = min(self._root.states.times(), default=0)
-            return None if seen.number < oldest else False
-
-    def _chain(
-        self, site: Site, head: ManifestId | None, known: frozenset[ManifestId]
-    ) -> dict[ManifestId, bytes]:
-        chain: dict[ManifestId, bytes] = {}
-        front = [head] if head else []
-        while front and len(chain) < _MAX_CHAIN:
-            oid = front.pop()
-            if oid in known or oid in chain:
-                continue
-            chain[oid] = site.overlay.get(Kind.MANIFEST, oid)
-            front += site.manifest(oid).parents
-        return chain
+        return answering.tree_nodes(site.overlay.get, self._found.tree, ask.have)
 
     def _asked(self) -> Site:
         if self._site is None:

@@ -15,10 +15,10 @@ from usrstore.objects.ids import ChunkId, Kind, ManifestId, ObjectId, RecipeId
 from usrstore.objects.names import head_ref, remote_ref
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.objects.sections import Section
-from usrstore.objects.tree import FolderEntry, Listing, Tree
+from usrstore.objects.tree import Listing
 from usrstore.odb.states import Change
 from usrstore.remote.peer import Nodes, Peer, Piece, Proposal
-from usrstore.verbs import believing, memory, tagging, vetting
+from usrstore.verbs import answering, believing, memory, tagging, vetting
 from usrstore.verbs.audit import Moved, SyncResult
 from usrstore.verbs.meeting import Meeting, meet, note_agreement
 from usrstore.verbs.options import Agree, OnMeeting, Options, diverged
@@ -231,17 +231,9 @@ def _nodes(
         return site.overlay.get(Kind.TREE, oid)
 
     theirs = set(tree.node_ids(met.answer.root.tree, get)) if met.answer.root else set()
-    nodes: Nodes = {}
-    stack = [site.manifest(manifest).tree]
-    while stack:
-        oid = stack.pop()
-        if oid in theirs or oid in nodes:
-            continue
-        data = get(oid)
-        nodes[oid] = (Kind.TREE, data)
-        stack += [e.tree for e in Tree.decode(data).entries if isinstance(e, FolderEntry)]
-    for oid_ in lacking:
-        nodes[oid_] = (Kind.RECIPE, recipes[oid_])
+    nodes = answering.tree_nodes(site.overlay.get, site.manifest(manifest).tree, theirs)
+    for oid in lacking:
+        nodes[oid] = (Kind.RECIPE, recipes[oid])
     return nodes
 
 
