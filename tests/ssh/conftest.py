@@ -41,6 +41,20 @@ def people(tmp_path_factory):
     return {name: make_config(home / name) for name in ("here", "there")}
 
 
+SLOW = """#!{python}
+import os, subprocess, sys, time
+child = subprocess.Popen({command!r} + sys.argv[1:], stdin=subprocess.PIPE)
+open({pidfile!r}, "w").write(f"{{os.getpid()}} {{child.pid}}")
+while piece := os.read(0, 1 << 16):
+    child.stdin.write(piece)
+    child.stdin.flush()
+    time.sleep(0.004)
+child.stdin.close()
+sys.exit(child.wait())
+"""
+"""What arrived and is sent again by the next run is less than this."""
+
+
 @dataclass
 class Link:
     """A root `here`, a root `there`, the remote `bu-scc` between them; commands are processes."""
@@ -90,6 +104,13 @@ class Link:
         path.write_text(text)
         path.chmod(0o755)
         return str(path)
+
+    def throttled(self) -> str:
+        """A usr_command that at most 16 MB a second reach; it writes its pids to `pid`."""
+        text = SLOW.format(
+            python=sys.executable, command=self.far_usr.split(), pidfile=str(self.home / "pid")
+        )
+        return self.script("slow", text)
 
     def start(self, *words, **options):
         """A command that runs on."""

@@ -153,28 +153,8 @@ def test_a_program_that_does_not_speak(link, text, code):
 
 
 # ── a link that breaks ──────────────────────────────────────────────────────────────────
-SLOW = """#!{python}
-import os, subprocess, sys, time
-child = subprocess.Popen({command!r} + sys.argv[1:], stdin=subprocess.PIPE)
-open({pidfile!r}, "w").write(f"{{os.getpid()}} {{child.pid}}")
-while piece := os.read(0, 1 << 16):
-    child.stdin.write(piece)
-    child.stdin.flush()
-    time.sleep(0.004)
-child.stdin.close()
-sys.exit(child.wait())
-"""
 AGAIN = 1 << 20
-"""What arrived and is sent again by the next run is less than this."""
 BIG = {f"_artifacts/{number}.bin": (number, 2 << 20) for number in range(8)}
-
-
-def slow(link):
-    """At most 16 MB a second reach the remote."""
-    text = SLOW.format(
-        python=sys.executable, command=link.far_usr.split(), pidfile=str(link.home / "pid")
-    )
-    link.profile(usr_command=link.script("slow", text))
 
 
 def big_files():
@@ -210,7 +190,7 @@ def child_of(process) -> int:
 @pytest.fixture
 def pushing(synced):
     """A large push is under way, and something of it has arrived."""
-    slow(synced)
+    synced.profile(usr_command=synced.throttled())
     synced.write(synced.folder, big_files())
     before = synced.read(synced.far), synced.refs(synced.there)
     process = synced.start("push", DATASET, REMOTE, "-y", start_new_session=True)

@@ -150,18 +150,20 @@ def test_a_master_that_dies_during_a_push_loses_nothing(shared):
     (link.folder / "_artifacts").mkdir(exist_ok=True)
     (link.folder / "_artifacts/big.bin").write_bytes(os.urandom(48 << 20))
     before = link.read(link.far), link.refs(link.there)
+    link.profile(ssh_options=["-F", str(shared.path)], usr_command=link.throttled())
+    master, quarantine = shared.master(), link.there / ".usr/quarantine"
     process = link.start("push", DATASET, REMOTE, "-y")
     deadline = time.monotonic() + 20
-    quarantine = link.there / ".usr/quarantine"
-    while process.poll() is None and time.monotonic() < deadline:
-        if any(path.stat().st_blocks > 2048 for path in quarantine.rglob("*") if path.is_file()):
-            os.kill(shared.master(), 9)
-            break
+    while not any(p.stat().st_blocks > 2048 for p in quarantine.rglob("*") if p.is_file()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "nothing arrived"
         time.sleep(0.002)
+    os.kill(master, 9)
     _, err = process.communicate(timeout=30)
-    if process.returncode:
-        assert "code: connection-lost" in err
-        assert (link.read(link.far), link.refs(link.there)) == before
+    assert process.returncode == 9, err
+    assert "code: connection-lost" in err
+    assert (link.read(link.far), link.refs(link.there)) == before
+    link.profile(ssh_options=["-F", str(shared.path)])
     link.usr("push", DATASET, REMOTE, "-y").ok()
     assert link.read(link.far) == link.read(link.folder)
 
@@ -169,8 +171,10 @@ def test_a_master_that_dies_during_a_push_loses_nothing(shared):
 def test_a_socket_that_a_dead_master_left_stops_nobody(shared):
     link = shared.link
     link.usr("remotes", "warm-auth", "--remote", REMOTE).ok()
-    os.kill(shared.master(), 9)
-    time.sleep(0.1)
+    master = shared.master()
+    os.kill(master, 9)
+    while os.path.exists(f"/proc/{master}"):
+        time.sleep(0.002)
     assert os.path.exists(shared.socket)
     found = shared.status()
     assert (found["socket_exists"], found["socket_live"]) == (True, False)
