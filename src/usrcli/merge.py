@@ -50,6 +50,8 @@ def merge(
 ) -> int:
     """Merge the state REV into the folder of its dataset; both are then its parents.
 
+    A state that follows ours already is simply gone forward to.
+
     Rows are united by id and cells by column, event logs by line (theirs stays as it is, ours
     follow), overlay parts by name, notes by line, other files by content. What both sides
     changed to something else is a conflict: all of them are shown, nothing is touched, and
@@ -121,9 +123,10 @@ def _show(dataset: DatasetId, name: str, result: MergeResult, *, as_json: bool) 
     if result.state == "NO-OP":
         click.echo(f"{name} is in the history of {dataset} already: nothing to merge")
         return
-    word = "would merge" if result.state == "DRY-RUN" else "merged"
-    click.echo(f"{word} {name} ({result.theirs.short}) into {dataset}")
+    word = {"DRY-RUN": "would merge", "FAST-FORWARD": "went forward to"}.get(result.state, "merged")
+    into = "" if result.state == "FAST-FORWARD" else f" into {dataset}"
+    click.echo(f"{word} {name} ({result.theirs.short}){into}")
     for text in lines_of(result.report):
         click.echo(f"  {text}")
-    if result.state == "MERGED":
+    if result.state != "DRY-RUN":
         click.echo(f"[{dataset} {result.manifest.short}] `usr undo {dataset}` takes it back")

@@ -52,7 +52,6 @@ while piece := os.read(0, 1 << 16):
 child.stdin.close()
 sys.exit(child.wait())
 """
-"""What arrived and is sent again by the next run is less than this."""
 
 
 @dataclass

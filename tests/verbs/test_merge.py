@@ -145,6 +145,27 @@ def test_merging_again_changes_nothing(sides):
     assert (done.state, done.manifest) == ("NO-OP", head)
 
 
+def test_a_state_that_follows_ours_is_gone_forward_to(sides):
+    """Nothing of ours is missing there: no merge is made up."""
+    from usrstore.verbs.fetch import fetch
+
+    newer = {**BASE, "_artifacts/new.txt": b"new"}
+    sides.there.write(newer)
+    oid = fetch(sides.here.site(), sides.there.host(), "lab").manifest
+    done = merge(sides.here.site(), oid, name="lab")
+    assert (done.state, done.manifest, sides.here.head()) == ("FAST-FORWARD", oid, oid)
+    assert sides.here.read() == newer
+
+
+def test_no_transfer_runs_beside_a_merge(sides):
+    """Their stages would be in each other's way."""
+    sides.go({"_artifacts/mine": b"x"}, {"_artifacts/yours": b"y"})
+    place = sides.here
+    with place.site().transfer_lock(), pytest.raises(ConflictError) as caught:
+        merge(place.site(), place.head(), name="lab")
+    assert caught.value.code == "locked"
+
+
 def test_both_sides_may_merge_and_meet(sides):
     """Crossed histories: both merged the same two states; then they agree without a conflict."""
     mine = {"records.parquet": table(id=["a", "b", "c", "mine"], n=[1, 2, 3, 4])}

@@ -40,19 +40,21 @@ from usrstore.worktree import capture as capturing
 from usrstore.worktree.capture import Capture
 from usrstore.worktree.statcache import Facts, StatCache
 
+State = Literal["MERGED", "FAST-FORWARD", "NO-OP", "DRY-RUN"]
+
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
     """What a merge did.
 
     Attributes:
-        state: NO-OP if theirs was in our history already.
+        state: NO-OP if theirs was in our history already, FAST-FORWARD if ours was in theirs.
         manifest: the state of the folder now.
         ours, theirs: its parents.
         report: what came from where.
     """
 
-    state: Literal["MERGED", "NO-OP", "DRY-RUN"]
+    state: State
     manifest: ManifestId
     ours: ManifestId
     theirs: ManifestId
@@ -70,8 +72,39 @@ def merge(
     name: str,
     choices: Choices | None = None,
     remote: str | None = None,
+    dry_run: bool = False,
+    emit: Emit = silent,
+) -> MergeResult:
+    """Merge a state of the store into the folder, with no other transfer beside it.
+
+    Args and errors: as `unite`.
+    """
+    site.root.create_store()
+    recover(site.root, site.who, only=site.dataset, lock_timeout_s=site.lock_timeout_s)
+    site.root.check_dataset(site.dataset)
+    with site.transfer_lock():
+        found = site.capture(record=True, wait=True, emit=emit)
+        return unite(
+            site,
+            theirs,
+            found,
+            name=name,
+            choices=choices,
+            remote=remote,
+            dry_run=dry_run,
+            emit=emit,
+        )
+
+
+def unite(
+    site: Site,
+    theirs: ManifestId,
+    found: Capture,
+    *,
+    name: str,
+    choices: Choices | None = None,
+    remote: str | None = None,
     base: TreeId | None = None,
-    found: Capture | None = None,
     moves: Mapping[RefName, Change] | None = None,
     policy: Sequence[str] = (),
     checks: Checks | None = None,
@@ -80,16 +113,16 @@ def merge(
     together: Together | None = None,
     emit: Emit = silent,
 ) -> MergeResult:
-    """Merge a state into the folder, all of it or nothing.
+    """Merge a state into the folder, all of it or nothing; the transfer lock is held.
 
     Args:
         site: the dataset; its folder is our side, committed or not.
         theirs: the other side, whole in the store or among what the folder holds.
+        found: the folder as captured a moment ago.
         name: what people call it.
         choices: what a person decided.
         remote: where it came from, to be remembered if there are conflicts.
         base: what both had last, where no history says it.
-        found: the folder as captured a moment ago.
         moves: other refs that move with the head.
         policy: opt-outs in force.
         checks: what to verify beyond what always is.
@@ -103,11 +136,6 @@ def merge(
             changed, and `usr merge --continue` goes on from here.
     """
     choices = choices or Choices()
-    site.root.create_store()
-    if found is None:
-        recover(site.root, site.who, only=site.dataset, lock_timeout_s=site.lock_timeout_s)
-        site.root.check_dataset(site.dataset)
-        found = site.capture(record=True, wait=True, emit=emit)
     if site.manifest(theirs).dataset != site.dataset:
         raise InvalidInputError(
             f"{theirs.short} is a state of {site.manifest(theirs).dataset}, not of "
@@ -137,7 +165,10 @@ def merge(
                 return MergeResult("DRY-RUN", ours, ours, theirs, report)
             facts = _facts(site, found, inside, merged, theirs)
             _record(site, ours)
-            manifest = _manifest(site, merged, (ours, theirs), facts, name, policy)
+            forwards = ours in site.ancestry(theirs)  # nothing of ours that theirs has not
+            manifest = (
+                theirs if forwards else _manifest(site, merged, (ours, theirs), facts, name, policy)
+            )
             reason = f"merge {manifest.short}"
             with ending(together, site.root, site.who, reason, emit=emit) as joint:
                 joint.reason = reason
@@ -146,7 +177,8 @@ def merge(
                 joint.then(lambda: mergestate.forget(site.root, site.dataset))
     finally:
         durable.remove_tree(scratch)
-    return MergeResult("MERGED", manifest, ours, theirs, report)
+    state: State = "FAST-FORWARD" if forwards else "MERGED"
+    return MergeResult(state, manifest, ours, theirs, report)
 
 
 def _record(site: Site, ours: ManifestId) -> None:

@@ -166,14 +166,14 @@ def _merge(
             except UsrError as exc:
                 raise IncompleteError(f"the remote has not kept it, either: {exc.message}") from exc
 
-        result = merging.merge(
+        result = merging.unite(
             site,
             theirs,
+            found,
             name=met.remote,
             choices=options.choices,
             remote=met.remote,
             base=site.manifest(met.synced).tree if met.synced else None,
-            found=found,
             moves=moves,
             policy=options.policy,
             checks=options.checks,
