@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import delay
@@ -90,13 +90,17 @@ class Lab:
         words = [w for k, v in options.items() if v for w in (f"--{k.replace('_', '-')}", str(v))]
         self.run(sys.executable, os.path.join(HERE, "datasets.py"), kind, folder, *words)
 
-    def usr(self, root: str, *words: str) -> Sample:
-        return self.run(USR, "--root", root, *words)
+    def usr(self, root: str, *words: str, under: Sequence[str] = ()) -> Sample:
+        """`usr`, itself run by a program that looks at it where one is named."""
+        return self.run(*under, USR, "--root", root, *words)
 
-    def sync(self, verb: str, root: str, remote: str, *words: str) -> Sample:
+    def sync(
+        self, verb: str, root: str, remote: str, *words: str, under: Sequence[str] = ()
+    ) -> Sample:
         """`usr push` or `usr pull`, with the bytes that it counted on the wire."""
         audit = self.path("audit.json")
-        done = self.usr(root, verb, DATASET, remote, "-y", "--audit-json-out", audit, *words)
+        told = ("-y", "--audit-json-out", audit, *words)
+        done = self.usr(root, verb, DATASET, remote, *told, under=under)
         with open(audit, encoding="utf-8") as file:
             data = json.load(file)["data"]
         if data["transfer_state"] != "TRANSFERRED":

@@ -130,24 +130,31 @@ def _table(title: str, samples: dict[str, list[Sample]], ours: str, folder: str)
 
 
 def _memory(lab: Lab, verb: str, sizes: tuple[int, int]) -> Table:
-    """Peak memory of both ends. Not timed: the far end runs inside a program that looks at it."""
+    """Peak memory of both ends. Not timed: each runs inside a small program that looks at it.
+
+    To the kernel, what whoever starts a process holds by then is a peak of that process.
+    """
     table = Table(f"Peak memory, first {verb}")
-    peak = lab.path("peak")
-    command = f"{sys.executable} -I -S {os.path.join(HERE, 'peak.py')} {peak} {USR}"
+    peaks = {end: lab.path(f"peak-{end}") for end in ("client", "server")}
+    watched = {
+        end: [sys.executable, "-I", "-S", os.path.join(HERE, "peak.py"), path]
+        for end, path in peaks.items()
+    }
+    command = " ".join([*watched["server"], USR])
     held: dict[str, float] = {}
     for size in sizes:
         source, far = _dataset(lab, size), lab.new_root("far-root")
         lab.forget(source)
         if verb == "push":
             lab.add_remote("watched", far, command=command)
-            done = lab.sync("push", source, "watched")
+            lab.sync("push", source, "watched", under=watched["client"])
         else:
             lab.add_remote("watched", source, command=command)
             lab.usr(source, "commit", DATASET, "-m", "first")
-            done = lab.sync("pull", far, "watched")
-        held[f"client, {size} MB"] = done.peak_mb
-        with open(peak, encoding="utf-8") as file:
-            held[f"server, {size} MB"] = float(file.read())
+            lab.sync("pull", far, "watched", under=watched["client"])
+        for end, path in peaks.items():
+            with open(path, encoding="utf-8") as file:
+                held[f"{end}, {size} MB"] = float(file.read())
     small, large = sizes
     for end in ("client", "server"):
         name = f"{end}, {small} MB"
