@@ -38,7 +38,11 @@ def init(dataset: str, source: str, notes: str, *, as_json: bool) -> int:
         root = find_root()
     except NotFoundError as exc:
         if exc.code == "no-root":
-            exc.hint = f"`usr init ./{dataset}` makes a root there, `usr init` makes one here"
+            exc.hint = (
+                f"`usr init && usr init {dataset}` makes this folder a root, and the dataset in "
+                f"it; with `usr --root DIR init {dataset}` the root is DIR; `usr init "
+                f"./{dataset}` would make that folder itself a root"
+            )
         else:  # --root or USR_ROOT names a folder that is not there
             exc.hint = (
                 f"`usr init ./{dataset}` makes a root of that name here, `usr init` the one that "

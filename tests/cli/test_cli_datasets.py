@@ -117,7 +117,17 @@ def test_init_with_a_path_makes_a_root(lab, monkeypatch):
     assert (lab.home / "new" / "x" / "registry.yaml").exists()
     lab.usr("init").ok()
     assert (lab.home / "new" / "registry.yaml").exists()
-    lab.usr("init", "x/y").failed  # noqa: B018  a dataset below, not a root
+
+
+def test_outside_any_root_the_hint_says_how_to_get_root_and_dataset(lab, monkeypatch):
+    monkeypatch.delenv("USR_ROOT")
+    (lab.home / "new").mkdir()
+    monkeypatch.chdir(lab.home / "new")
+    failed = lab.usr("init", "lab/x").failed("no-root", 4)
+    assert "`usr init && usr init lab/x` makes this folder a root" in failed.err
+    lab.usr("init").ok()  # what the hint says, word for word
+    lab.usr("init", "lab/x").ok()
+    assert (lab.home / "new" / "lab" / "x" / "records.parquet").exists()
 
 
 def test_an_actor_is_named_by_the_environment_of_the_command(begun, monkeypatch):
@@ -162,6 +172,15 @@ def test_rows_get_their_ids_lengths_and_moments(begun):
     assert made["metrics"] == {"rows_written": 2, "rows_skipped": 0}
     assert made["fingerprint"]["rows"] == 2
     assert "imported 2 rows" in files(begun)["meta.md"].decode()
+
+
+def test_one_row_is_one_row_in_the_notes(begun):
+    load(begun, "sequence\nACGT\n").ok()
+    lab_rows = files(begun)["meta.md"].decode()
+    assert "imported 1 row from rows.csv" in lab_rows
+    row = pq.read_table(folder(begun) / "records.parquet")["id"][0]
+    begun.usr("delete", X, "--id", row).ok()
+    assert "Deleted 1 row\n" in files(begun)["meta.md"].decode()
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])

@@ -49,5 +49,10 @@ def with_note(old: bytes, text: str, *, command: str, time_us: int) -> bytes:
     return old + joint + bullet.encode()
 
 
+def counted(count: int, thing: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def _line(text: str) -> str:
     return " ".join(text.split())

@@ -26,6 +26,7 @@ from usrstore.dataset import (
     parquetfile,
 )
 from usrstore.dataset.incoming import ArrowTable, Table
+from usrstore.dataset.metafile import counted
 from usrstore.dataset.namespaces import Namespace
 from usrstore.dataset.offer import Offer, Wish
 from usrstore.errors import InvalidInputError, OverlayError, RegistryError, StorageError
@@ -287,7 +288,8 @@ class _Act:
         act.event(self.action, args=args, metrics=metrics, artifacts=artifacts, table=path)
         if self.action == "attach":
             word = f"; {self.note}" if self.note else ""
-            act.note(f"Attached {matched} rows to {namespace} by {self.wish.key}{word}")
+            rows = counted(matched, "row")
+            act.note(f"Attached {rows} to {namespace} by {self.wish.key}{word}")
 
 
 def load_namespaces(site: Site) -> Mapping[str, Namespace]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from usrstore.dataset import parquetfile
+from usrstore.dataset.metafile import counted
 from usrstore.errors import InvalidInputError
 from usrstore.objects.sections import PRIMARY_FILE
 from usrstore.verbs.importing import check_base, restamped
@@ -87,7 +88,7 @@ def dedupe(
             artifacts={"snapshot": snapshot},
             table=PRIMARY_FILE,
         )
-        act.note(f"dropped {dropped} rows that others repeat by {key}")
+        act.note(f"dropped {counted(dropped, 'row')} that others repeat by {key}")
     return DedupeResult(len(doomed), dropped, examples, snapshot)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from usrstore.dataset import intake, parquetfile, schema
 from usrstore.dataset.intake import Columns, Judge
+from usrstore.dataset.metafile import counted
 from usrstore.dataset.schema import RowProblems
 from usrstore.errors import IntegrityError, InvalidInputError, NotFoundError
 from usrstore.objects.progress import Emit, Event, silent
@@ -133,7 +134,7 @@ def append_rows(
             artifacts={"snapshot": snapshot},
             table=PRIMARY_FILE,
         )
-        act.note(f"imported {written} rows from {os.path.basename(name)}")
+        act.note(f"imported {counted(written, 'row')} from {os.path.basename(name)}")
     return ImportResult(
         judge.read, written, judge.skipped, base.rows + written, tuple(judge.ignored), snapshot
     )

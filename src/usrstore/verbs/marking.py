@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from usrstore.dataset import marks, namespaces, overlay, parquetfile
+from usrstore.dataset.metafile import counted
 from usrstore.errors import InvalidInputError, NotFoundError
 from usrstore.verbs.attach import load_namespaces
 from usrstore.verbs.mutating import Mutation, mutating
@@ -209,7 +210,7 @@ def _mark(
                 metrics={"rows": changed, "rows_skipped": len(wanted) - changed},
                 table=path,
             )
-            act.note(f"{note} {changed} row{'s' if changed > 1 else ''}")
+            act.note(f"{note} {counted(changed, 'row')}")
         return MarkResult(changed, len(here) - changed, tuple(lacking))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from usrstore.dataset import contract, flattening, overlay, parquetfile, query, schema
+from usrstore.dataset.metafile import counted
 from usrstore.errors import InvalidInputError, NotFoundError
 from usrstore.objects.sections import PRIMARY_FILE
 from usrstore.verbs.attach import load_namespaces
@@ -124,7 +125,8 @@ def materialize(
             table=PRIMARY_FILE,
         )
         word = ", ".join(chosen) or "deleted rows only"
-        act.note(f"Materialized {word}: {rows} rows, {len(added)} new columns")
+        new = counted(len(added), "new column")
+        act.note(f"Materialized {word}: {counted(rows, 'row')}, {new}")
         return MaterializeResult(tuple(chosen), rows, view.rows - rows, added, fate, snapshots)
 
 

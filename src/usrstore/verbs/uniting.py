@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from usrstore.dataset import parquetfile
+from usrstore.dataset.metafile import counted
 from usrstore.dataset.schema import RowProblems
 from usrstore.errors import ConflictError, InvalidInputError
 from usrstore.objects.names import DatasetId
@@ -140,7 +141,8 @@ def merge(site: Site, source: DatasetId, options: MergeOptions) -> MergeResult:
             artifacts={"snapshot": snapshot},
             table=PRIMARY_FILE,
         )
-        act.note(f"merged {len(plan.added)} rows of {source}, replaced {len(plan.replacing)}")
+        rows_new = counted(len(plan.added), "row")
+        act.note(f"merged {rows_new} of {source}, replaced {len(plan.replacing)}")
     return MergeResult(
         plan.read, len(plan.added), len(plan.replacing), plan.skipped, rows, len(carried), snapshot
     )
