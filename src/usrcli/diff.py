@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from usrcli import compare, several
+from usrcli import compare, several, targets
 from usrcli.arguments import PathsCommand, paths_given
 from usrcli.context import find_root, infer_dataset, remotes_path
 from usrcli.links import peer_of
@@ -15,7 +15,6 @@ from usrcli.render import audit as rendering
 from usrcli.sync import Request, all_option, refusal, shared, show, site_of, write_audit
 from usrstore.objects.names import DatasetId
 from usrstore.remote import profiles
-from usrstore.root import Root
 from usrstore.verbs import audit
 from usrstore.verbs.audit import SyncResult
 from usrstore.verbs.history import Changes
@@ -69,14 +68,14 @@ def diff(words: tuple[str, ...], **values: Any) -> int:
     With `-- PATH`, only files there. With --rows, the rows and columns that differ instead of
     the files: as readers see them, newest overlay values joined, or with --raw file by file.
     """  # noqa: D301
-    root = find_root()
     request = Request(**values)
     paths = paths_given()
     if values["every"] or len(words) > 2 or (words and several.is_pattern(words[0])):
-        return _several(root, words, request, paths)
+        return _several(words, request, paths)
     if not words:
         raise click.UsageError("name a dataset, or a state")
     this, other = words[0], words[1] if len(words) > 1 else None
+    root, this = targets.find(this) if targets.is_folder(this) else (find_root(), this)
     far = other is not None and other in profiles.load(remotes_path(root))
     if other is not None and not far and not compare.is_revision(root, other):
         profiles.find(remotes_path(root), other)  # says that there is no such remote
@@ -135,7 +134,7 @@ def _asks_for_rows(values: dict[str, Any]) -> bool:
     )
 
 
-def _several(root: Root, words: Sequence[str], request: Request, paths: Sequence[str]) -> int:
+def _several(words: Sequence[str], request: Request, paths: Sequence[str]) -> int:
     *datasets, remote = words or [""]
     several.are_several(datasets, every=request.values["every"])
     single = [f"--{name}" for name in ("name-status", "stat", "porcelain")
@@ -144,7 +143,8 @@ def _several(root: Root, words: Sequence[str], request: Request, paths: Sequence
         single.append("--rows")
     if single or paths:
         raise click.UsageError(f"{single[0] if single else '-- PATH'} is of one dataset; name one")
-    return several.diff(root, datasets, remote, request, lambda: peer_of(root, remote))
+    root, names = targets.find_all(datasets)
+    return several.diff(root, names, remote, request, lambda: peer_of(root, remote))
 
 
 def _limited(result: SyncResult, paths: Sequence[str]) -> Changes:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from usrcli.context import find_root, infer_dataset, make_who, print_json
+from usrcli import targets
+from usrcli.context import make_who, print_json
 from usrcli.links import peer_of
 from usrcli.render.progress import reporter
-from usrstore.objects.names import DatasetId
 from usrstore.trust.policy import Mode
 from usrstore.verbs import believing
 from usrstore.verbs.site import Site
@@ -29,8 +29,7 @@ def fetch(dataset: str, remote: str, trust: Mode | None, as_json: bool) -> int:
     """
     from usrstore.verbs.fetch import fetch as verb
 
-    root = find_root()
-    name = DatasetId(infer_dataset(root, dataset))
+    root, name = targets.find(dataset)
     progress = reporter("auto")
     with peer_of(root, remote) as peer:
         try:

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 import click
 
-from usrcli.context import find_root, infer_dataset, make_who, parse_seconds, print_json
+from usrcli import targets
+from usrcli.context import make_who, parse_seconds, print_json
 from usrcli.links import peer_of
 from usrcli.render import audit as rendering
 from usrcli.render.progress import reporter
@@ -292,11 +293,10 @@ def _sync(
     from usrcli import several
 
     every = request.values["every"]
-    together = several.are_several(datasets, every=every)
-    root = find_root()
-    if together:
-        return several.run(action, root, datasets, remote, request, lambda: peer_of(root, remote))
-    name = DatasetId(infer_dataset(root, datasets[0]))
+    if several.are_several(datasets, every=every):
+        root, words = targets.find_all(datasets)
+        return several.run(action, root, words, remote, request, lambda: peer_of(root, remote))
+    root, name = targets.find(datasets[0])
     return run(action, root, name, remote, request, lambda: peer_of(root, remote))
 
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-from usrcli import compare
+from usrcli import compare, targets
 from usrcli.context import (
     find_root,
-    infer_dataset,
     json_option,
     make_who,
     now_us,
@@ -37,17 +36,13 @@ def init(dataset: str | None, source: str | None, notes: str | None, as_json: bo
     A path ('.', './x', '/data/x') makes that folder a root: a place for datasets, with a
     registry and a store. What is there already is left as it is.
     """
-    if dataset is not None and not _is_path(dataset):
+    if dataset is not None and not targets.is_path(dataset):
         from usrcli import datasets
 
         return datasets.init(dataset, source or "", notes or "", as_json=as_json)
     if source is not None or notes is not None:
         raise click.UsageError("--source and --notes describe a dataset; name it")
     return _init_root(dataset, as_json=as_json)
-
-
-def _is_path(text: str) -> bool:
-    return text in (".", "..") or text.startswith(("/", "./", "../", "~"))
 
 
 def _init_root(folder: str | None, *, as_json: bool) -> int:
@@ -81,8 +76,7 @@ def commit(dataset: str | None, message: str, as_json: bool) -> int:
     from usrstore.verbs.commit import commit as verb
     from usrstore.verbs.recover import recover
 
-    root = find_root()
-    name = DatasetId(infer_dataset(root, dataset))
+    root, name = targets.find(dataset)
     progress = reporter("auto")
     who = make_who(root)
     if root.has_store:
@@ -143,12 +137,13 @@ def status(
         flags += ["--porcelain"] if porcelain else []
         flags += ["--exit-code"] if exit_code else []
         return run([*before, "diff", str(dataset), remote, "--verify", verify, *flags])
-    root = find_root()
-    at_root = dataset is None and os.path.realpath(os.getcwd()) == os.path.realpath(root.path)
-    if dataset is None and (at_root or settings().root or os.environ.get("USR_ROOT")):
+    root = find_root() if dataset is None else None
+    at_root = root is not None and os.path.realpath(os.getcwd()) == os.path.realpath(root.path)
+    if root is not None and (at_root or settings().root or os.environ.get("USR_ROOT")):
         names = root.datasets()
     else:
-        names = [DatasetId(infer_dataset(root, dataset))]
+        root, name = targets.find(dataset)
+        names = [name]
     changed = False
     rows = []
     for name in names:
