@@ -301,9 +301,12 @@ def test_a_file_that_is_being_written(synced, verb):
     )
     try:
         writer.stdout.readline()
-        refs, far = synced.refs(), datasets.read(synced.far)
         words = ["commit", DATASET] if verb == "commit" else ["push", DATASET, "lab", "-y"]
-        said = synced.usr(*words).failed("changed-while-read", 5)
+        for _ in range(20):  # a writer that got no turn wrote nothing that could be noticed
+            refs, far = synced.refs(), datasets.read(synced.far)
+            if (said := synced.usr(*words)).status:
+                break
+        said.failed("changed-while-read", 5)
         assert "_artifacts/busy.bin" in said.err
         assert (synced.refs(), datasets.read(synced.far)) == (refs, far)
     finally:

@@ -195,11 +195,12 @@ def _capture_changed(
         _keep_log(files, known)
     else:
         restless = sorted(p for p, s in files.items() if p not in known or known[p].stamp != s)
-        raise ChangedWhileReadError(
-            f"{folder} is being written: {', '.join(restless[:5])} changed while it was read; "
-            "nothing was changed",
-            hint="wait for the program that writes there to finish, then run the command again",
-        )
+        if restless:
+            raise ChangedWhileReadError(
+                f"{folder} is being written: {', '.join(restless[:5])} changed while it was read; "
+                "nothing was changed",
+                hint="wait for the program that writes there to finish, then run it again",
+            )
     listing = {path: _entry(path, known[path]) for path in files}
     if not taken and len(files) == len(cache.files) and cache.root is not None:
         size = sum(stamp.size for stamp in files.values())
