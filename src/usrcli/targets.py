@@ -99,7 +99,7 @@ def _at(path: str) -> Target:
             above = os.path.dirname(above)
         else:
             return _outside(Root(above), at)
-    if root is not None:
+    if root is not None and _is_inside(root.path, path):
         root.find_dataset(path)  # which says what is wrong with it
     raise DatasetNotFoundError(
         f"{os.path.abspath(path)} lies in no root: no folder above it has a {REGISTRY_FILE}",
@@ -120,6 +120,11 @@ def _outside(root: Root, path: str) -> Target:
         click.echo(f"note: {path} lies outside of the root that was named; its own is {root.path}",
                    err=True)  # fmt: skip
     return Target(root, name)
+
+
+def _is_inside(base: str, path: str) -> bool:
+    base = os.path.realpath(base)
+    return os.path.commonpath([base, os.path.realpath(path)]) == base
 
 
 def _below(base: str, path: str) -> DatasetId | None:
