@@ -278,7 +278,7 @@ def test_a_read_of_a_dataset_that_never_rests_says_so(table):
 
 
 def test_an_overlay_that_goes_away_meanwhile_is_looked_for_again(table, monkeypatch):
-    root, real, calls = Root(str(table.root)), query.overlay.load, []
+    root, real, calls = Root(str(table.root)), query.overlay.load_listed, []
 
     def vanish(folder, *more):
         calls.append(folder)
@@ -288,7 +288,7 @@ def test_an_overlay_that_goes_away_meanwhile_is_looked_for_again(table, monkeypa
             raise OverlayError("gone")
         return real(folder, *more)
 
-    monkeypatch.setattr(query.overlay, "load", vanish)
+    monkeypatch.setattr(query.overlay, "load_listed", vanish)
     assert reading.read(root, DatasetId(NAME), lambda view: len(view.overlays["infer"].files)) == 1
 
 

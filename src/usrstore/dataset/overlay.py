@@ -148,14 +148,19 @@ def load(folder: Folder, namespaces: Iterable[str] | None = None) -> dict[str, O
     Raises:
         OverlayError: a file that is no overlay; files of one namespace with different keys.
     """
-    wanted = None if namespaces is None else set(namespaces)
+    listed = find(folder)
+    wanted = listed.keys() if namespaces is None else set(namespaces)
+    return load_listed(folder, {name: paths for name, paths in listed.items() if name in wanted})
+
+
+def load_listed(folder: Folder, listed: Mapping[str, tuple[str, ...]]) -> dict[str, Overlay]:
+    """The overlays of a listing that `find` gave; raises as `load` does."""
     found = {}
-    for namespace, paths in find(folder).items():
-        if wanted is None or namespace in wanted:
-            files = sorted((inspect(folder, path) for path in paths), key=lambda f: f.rank)
-            _check_agreement(namespace, files)
-            compact = os.path.dirname(paths[0]) == DERIVED_FOLDER
-            found[namespace] = Overlay(namespace, tuple(files), compact)
+    for namespace, paths in listed.items():
+        files = sorted((inspect(folder, path) for path in paths), key=lambda f: f.rank)
+        _check_agreement(namespace, files)
+        compact = os.path.dirname(paths[0]) == DERIVED_FOLDER
+        found[namespace] = Overlay(namespace, tuple(files), compact)
     return found
 
 

@@ -1,12 +1,17 @@
 """Which overlay files a dataset has, by their paths alone: compact ones, and parts.
 
 Archived overlays, ledgers and what other tools are still writing are not among them.
+
+Whoever compacts an overlay puts the compact file there first and removes the parts then; whoever
+adds a part to a compact one does it the other way round. No reader takes a lock, so a listing
+may fall in between: it is made again until it shows a moment that was.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterable
 
 from usrstore.dataset.tablefile import Folder
@@ -15,6 +20,11 @@ from usrstore.objects.sections import DERIVED_FOLDER
 
 _NAMESPACE = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 _PART = re.compile(r"part-[^/]*\.parquet\Z")
+_PAUSES_S = (0.002, 0.01, 0.05, 0.2)
+"""Between looks at what ought not to be: who is changing it needs some renames' time."""
+
+Stamps = dict[str, tuple[int, int, int]]
+"""Path in the dataset → inode, size, mtime_ns."""
 
 
 def find(folder: Folder) -> dict[str, tuple[str, ...]]:
@@ -23,11 +33,17 @@ def find(folder: Folder) -> dict[str, tuple[str, ...]]:
     Archived overlays, ledgers and what other tools are still writing are not among them.
 
     Raises:
-        OverlayError: namespaces that have a compact file and parts, all of them named.
+        OverlayError: namespaces that have a compact file and parts, all of them named; a folder
+            has them still after a while.
     """
     if isinstance(folder, str | os.PathLike):
         name = os.path.basename(folder)
-        compact, parts = _in_folder(os.path.join(folder, DERIVED_FOLDER))
+        compact, parts = _in_folder(folder)
+        for pause_s in _PAUSES_S:
+            if not compact & parts.keys():
+                break
+            time.sleep(pause_s)
+            compact, parts = _in_folder(folder)
     else:
         name = "the state"
         compact, parts = _in_paths(folder.paths())
@@ -42,17 +58,63 @@ def find(folder: Folder) -> dict[str, tuple[str, ...]]:
             hint="keep one of the two: move the other out of the dataset",
             code="overlay-both-forms",
         )
-    found: dict[str, tuple[str, ...]] = {ns: (f"{DERIVED_FOLDER}/{ns}.parquet",) for ns in compact}
-    found |= {
-        ns: tuple(f"{DERIVED_FOLDER}/{ns}/{name}" for name in names) for ns, names in parts.items()
-    }
+    found: dict[str, tuple[str, ...]] = {ns: (_compact_path(ns),) for ns in compact}
+    found |= {ns: _part_paths(ns, names) for ns, names in parts.items()}
     return dict(sorted(found.items()))
 
 
-def _in_folder(derived: str) -> tuple[set[str], dict[str, list[str]]]:
-    """Namespaces with a compact file; names of the parts of the others."""
+def listed(folder: str | os.PathLike[str]) -> list[str]:
+    """The overlay files of a folder, whatever their form: this refuses nothing."""
+    compact, parts = _in_folder(folder)
+    paths = [_compact_path(namespace) for namespace in sorted(compact)]
+    return paths + [path for ns, names in sorted(parts.items()) for path in _part_paths(ns, names)]
+
+
+def stamps(folder: str | os.PathLike[str], paths: Iterable[str]) -> Stamps:
+    """Files as they are on the disk now; those that are not there are left out."""
+    found: Stamps = {}
+    for path in paths:
+        try:
+            row = os.stat(os.path.join(folder, path))
+        except FileNotFoundError:
+            continue
+        found[path] = (row.st_ino, row.st_size, row.st_mtime_ns)
+    return found
+
+
+def _compact_path(namespace: str) -> str:
+    return f"{DERIVED_FOLDER}/{namespace}.parquet"
+
+
+def _part_paths(namespace: str, names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"{DERIVED_FOLDER}/{namespace}/{name}" for name in names)
+
+
+def _in_folder(folder: str | os.PathLike[str]) -> tuple[set[str], dict[str, list[str]]]:
+    """Namespaces with a compact file; names of the parts, by namespace.
+
+    Parts go only once their compact file is there: if no compact file came while the parts were
+    listed, then none of them is missing.
+    """
+    derived = os.path.join(folder, DERIVED_FOLDER)
+    compact, homes = _forms(derived)
+    for _ in _PAUSES_S:
+        parts = {
+            namespace: names
+            for namespace, home in homes.items()
+            if (names := sorted(e.name for e in _entries(home) if _PART.match(e.name)))
+        }
+        before = compact
+        compact, homes = _forms(derived)
+        if compact <= before:
+            break
+    return before, parts
+
+
+def _forms(derived: str) -> tuple[set[str], dict[str, str]]:
+    """Namespaces with a compact file; the folders that parts may lie in, by namespace."""
     compact: set[str] = set()
-    parts: dict[str, list[str]] = {}
+    homes: dict[str, str] = {}
     for entry in _entries(derived):
         stem, dot, suffix = entry.name.partition(".")
         if not _NAMESPACE.match(stem):
@@ -60,10 +122,8 @@ def _in_folder(derived: str) -> tuple[set[str], dict[str, list[str]]]:
         if dot and suffix == "parquet" and entry.is_file(follow_symlinks=False):
             compact.add(stem)
         elif not dot and entry.is_dir(follow_symlinks=False):
-            names = sorted(e.name for e in _entries(entry.path) if _PART.match(e.name))
-            if names:
-                parts[stem] = names
-    return compact, parts
+            homes[stem] = entry.path
+    return compact, homes
 
 
 def _in_paths(paths: Iterable[str]) -> tuple[set[str], dict[str, list[str]]]:

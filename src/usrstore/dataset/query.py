@@ -11,24 +11,22 @@ says whether the files are still those that it was opened on.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from usrstore.dataset import joining, keys, overlay, rowgroups, winners
+from usrstore.dataset import joining, keys, overlay, overlaypaths, rowgroups, winners
 from usrstore.dataset.overlay import Overlay
+from usrstore.dataset.overlaypaths import Stamps
 from usrstore.dataset.tablefile import Folder
 from usrstore.errors import ChangedWhileReadError, IntegrityError, InvalidInputError
 from usrstore.objects.sections import PRIMARY_FILE
 
 MASK = "usr__deleted"
 """The column that hides a row."""
-
-Stamps = dict[str, tuple[int, int, int]]
-"""Path in the dataset → inode, size, mtime_ns."""
 
 _LOOK_UP_ROWS = 1 << 16  # a base of so many rows is looked up in memory rather than joined
 _RUN_BYTES = 48 << 20  # what one run of rows may come to, base and overlays together
@@ -93,14 +91,7 @@ class View:
     def check(self) -> None:
         """Raises: ChangedWhileReadError if the files are no longer those of this view."""
         if stamps_of(self.folder) != self.stamps:
-            self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        raise ChangedWhileReadError(
-            f"{self.folder} was written by another program while it was read; "
-            "nothing was changed here",
-            hint="run the same command again",
-        )
+            raise changed(self.folder)
 
     def check_kept(self) -> None:
         """As `check`, but files that came since do not matter: this view does not show them.
@@ -109,7 +100,7 @@ class View:
         """
         now = stamps_of(self.folder)
         if any(now.get(path) != stamp for path, stamp in self.stamps.items()):
-            self._refuse()
+            raise changed(self.folder)
 
     # ── rows ────────────────────────────────────────────────────────────────────────────
     def batches(
@@ -297,10 +288,11 @@ def open_view(folder: Folder) -> View:
         IntegrityError: records.parquet cannot be read; columns of types that do not go together.
         OverlayError: an overlay file that is none, or that contradicts others.
     """
-    stamps = stamps_of(folder)
+    listed = overlay.find(folder)
+    stamps = _stamps(folder, listed)
     with rowgroups.open_file(folder, PRIMARY_FILE) as file:
         base, rows = file.schema_arrow.remove_metadata(), file.metadata.num_rows
-    overlays = overlay.load(folder)
+    overlays = overlay.load_listed(folder, listed)
     fields = {field.name: field for field in base}
     for found in overlays.values():
         for field in found.schema:
@@ -310,19 +302,27 @@ def open_view(folder: Folder) -> View:
     return View(folder, base, rows, overlays, pa.schema(list(fields.values())), stamps)
 
 
-def stamps_of(folder: Folder) -> Stamps:
+def changed(folder: Folder) -> ChangedWhileReadError:
+    """The error of a reader whose files somebody else wrote."""
+    return ChangedWhileReadError(
+        f"{folder} was written by another program while it was read; nothing was changed here",
+        hint="run the same command again",
+    )
+
+
+def _stamps(folder: Folder, listed: Mapping[str, tuple[str, ...]]) -> Stamps:
     """The files that a view reads, as they are on the disk now; none for a state, which stays."""
     if not isinstance(folder, str | os.PathLike):
         return {}
-    paths = [PRIMARY_FILE, *(path for paths in overlay.find(folder).values() for path in paths)]
-    stamps: Stamps = {}
-    for path in paths:
-        try:
-            row = os.stat(os.path.join(folder, path))
-        except FileNotFoundError:
-            continue
-        stamps[path] = (row.st_ino, row.st_size, row.st_mtime_ns)
-    return stamps
+    paths = (path for paths in listed.values() for path in paths)
+    return overlaypaths.stamps(folder, [PRIMARY_FILE, *paths])
+
+
+def stamps_of(folder: Folder) -> Stamps:
+    """The files that a view would read now; unlike `open_view` it refuses nothing."""
+    if not isinstance(folder, str | os.PathLike):
+        return {}
+    return overlaypaths.stamps(folder, [PRIMARY_FILE, *overlaypaths.listed(folder)])
 
 
 def _common(known: Any, field: Any) -> Any:

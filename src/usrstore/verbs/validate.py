@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from usrstore.dataset import overlaypaths
 from usrstore.errors import ChangedWhileReadError, RegistryError
 from usrstore.objects.names import DatasetId
 from usrstore.objects.sections import PRIMARY_FILE
@@ -70,7 +71,7 @@ def validate(
 
     folder = root.check_dataset(dataset)
     reading.check_settled(root, dataset)
-    before = _stamp(folder)
+    before = _stamps(folder)
     flaws = Flaws()
     registries = _registries(root, folder, flaws)
     base = basecheck.check(folder, flaws, scratch=os.path.join(scratch, "base"))
@@ -82,7 +83,8 @@ def validate(
         _base_registry(base, registries, mode, flaws)
     for item in files:
         _overlay_registry(item, registries, mode, flaws)
-    if _stamp(folder) != before:
+    now = _stamps(folder)
+    if any(now.get(path) != stamp for path, stamp in before.items()):  # new files do not matter
         raise ChangedWhileReadError(
             f"{folder} was written by another program while it was looked at",
             hint="run the same command again",
@@ -91,9 +93,8 @@ def validate(
     return flaws
 
 
-def _stamp(folder: str) -> tuple[int, int, int]:
-    row = os.stat(os.path.join(folder, PRIMARY_FILE))
-    return row.st_ino, row.st_size, row.st_mtime_ns
+def _stamps(folder: str) -> overlaypaths.Stamps:
+    return overlaypaths.stamps(folder, [PRIMARY_FILE, *overlaypaths.listed(folder)])
 
 
 def _registries(root: Root, folder: str, flaws: Flaws) -> _Registries:
