@@ -224,6 +224,12 @@ class ReadOnlyError(StorageError):
     code = "read-only"
 
 
+class OutcomeUnknownError(StorageError):
+    """The machine failed where a ref moves, and then could not say whether it had moved."""
+
+    code = "outcome-unknown"
+
+
 class BucketError(RemoteError, StorageError):
     """A remote that is nothing but storage: a link and a disk in one, and it fails as either."""
 

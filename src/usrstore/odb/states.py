@@ -12,7 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from usrstore.errors import DecodeError, ObjectNotFoundError, RefConflictError, StorageError
+from usrstore.errors import (
+    DecodeError,
+    ObjectNotFoundError,
+    OutcomeUnknownError,
+    RefConflictError,
+    StorageError,
+)
 from usrstore.objects.ids import ObjectId
 from usrstore.objects.names import RefName
 from usrstore.objects.state import State, state_key
@@ -113,6 +119,7 @@ class States:
 
         Raises:
             RefConflictError: a ref no longer has the value the caller expected.
+            OutcomeUnknownError: it may have been made or not; any other error: it was not.
         """
         for _ in range(_MAX_ATTEMPTS):
             newest = self.newest()
@@ -159,16 +166,32 @@ class States:
         return len(gone)
 
     def _create(self, number: int, data: bytes) -> bool:
-        """Create a state; a lost reply counts as what the store holds afterwards."""
+        """Create a state; a lost reply counts as what the store holds afterwards.
+
+        Raises:
+            OutcomeUnknownError: the store does not answer any more.
+        """
         key = state_key(number)
         try:
-            if self._backend.create(key, data):
-                return True
-        except StorageError:
-            if self._backend.stat(key) is None or self._backend.read(key) != data:
+            created = self._backend.create(key, data)
+        except StorageError as exc:
+            if not self._is_ours(key, data, exc.message):
                 raise
             return True
-        return self._backend.read(key) == data  # somebody's; ours, if the reply was lost
+        # It may be somebody's, or ours, if the reply was lost.
+        return created or self._is_ours(key, data, "it was there already")
+
+    def _is_ours(self, key: str, data: bytes, met: str) -> bool:
+        try:
+            return self._backend.read(key) == data
+        except ObjectNotFoundError:
+            return False
+        except StorageError as exc:
+            raise OutcomeUnknownError(
+                f"whether {key} was made cannot be told: {met}; then {exc.message}",
+                hint="see to the disk or the link, then run the same command again: it first "
+                "finishes what was begun",
+            ) from exc
 
 
 def _successor(newest: State | None, changes: Mapping[RefName, Change], act: Act) -> State:

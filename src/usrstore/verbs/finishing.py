@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from usrstore.dataset import events, registry
-from usrstore.errors import IncompleteError, UsrError
+from usrstore.errors import IncompleteError, OutcomeUnknownError, UsrError
 from usrstore.objects.ids import Kind, ManifestId, ObjectId
 from usrstore.objects.manifest import Manifest
 from usrstore.objects.names import DatasetId, RefName
@@ -52,7 +52,11 @@ def check_registry(root: Root, arriving: Iterable[tuple[Manifest, Get]]) -> byte
 
 
 def commit(root: Root, who: Who, journal: Journal) -> None:
-    """Install the registry and move the refs, or neither; a second time changes nothing."""
+    """Install the registry and move the refs, or neither; a second time changes nothing.
+
+    Raises:
+        OutcomeUnknownError: the refs may have moved; the registry is installed.
+    """
     if not journal.refs:
         return
     changes = {RefName(c.name): Change(c.expected, c.new) for c in journal.refs}
@@ -79,6 +83,8 @@ def _commit(root: Root, who: Who, journal: Journal, changes: dict[RefName, Chang
     act = Act(journal.actor, journal.command, who.now_us(), journal.reason)
     try:
         root.states.advance(left, act)
+    except OutcomeUnknownError:
+        raise  # whoever recovers looks again
     except Exception:
         if merged is not None:
             root.write_registry(before)

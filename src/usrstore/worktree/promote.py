@@ -13,7 +13,12 @@ import stat
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from usrstore.errors import ChangedWhileReadError, ConflictError, StorageError
+from usrstore.errors import (
+    ChangedWhileReadError,
+    ConflictError,
+    OutcomeUnknownError,
+    StorageError,
+)
 from usrstore.odb import durable
 from usrstore.worktree import journal as journals
 from usrstore.worktree.journal import Journal, Mark, Op
@@ -115,7 +120,8 @@ def promote(
     Raises:
         ChangedWhileReadError: a file of a folder is not what was captured.
         ConflictError: an interrupted promotion has still to be finished.
-        UsrError: whatever `check` or `commit` raised; the folders are then as before.
+        OutcomeUnknownError: `commit` cannot say; the folders are new, the journals stay.
+        UsrError: whatever else `check` or `commit` raised; the folders are then as before.
     """
     for part in parts:
         if os.path.exists(part.journal_path):
@@ -148,6 +154,8 @@ def resume(store: str, parts: Sequence[Part], *, commit: Callable[[], None] = _n
             _sync_folders(part.folder, part.journal)
             part.check()
         commit()
+    except OutcomeUnknownError:
+        raise  # the folder must not contradict a ref that may have moved: the journal stays
     except Exception:
         _take_back(store, parts)
         raise
