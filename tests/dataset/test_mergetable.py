@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from usrstore.dataset import mergetable, parquetfile, tablediff
+from usrstore.dataset import mergetable, parquetfile, tablediff, uniquekeys
+from usrstore.errors import IntegrityError
 
 COLUMNS = {"id": pa.string(), "n": pa.int64(), "x": pa.float64(), "v": pa.list_(pa.float32())}
 KEYS = [f"k{number:02}" for number in range(14)]
@@ -296,8 +298,6 @@ def test_rows_that_only_follow_leave_the_bytes_of_theirs(tmp_path):
 
 
 def test_a_key_that_comes_twice_is_an_error_that_says_what_to_do(tmp_path):
-    from usrstore.errors import IntegrityError
-
     base = put(tmp_path / "b", id=["a"])
     ours = put(tmp_path / "o", id=["a", "b", "b"])
     try:
@@ -307,3 +307,61 @@ def test_a_key_that_comes_twice_is_an_error_that_says_what_to_do(tmp_path):
         assert "dedupe" in exc.hint
     else:
         raise AssertionError("merged")
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.data())
+def test_a_key_that_comes_twice_anywhere_in_any_version_is_refused_by_name(data):
+    """In groups that nobody changed, far apart, in the base alone: where no join would meet it."""
+    rows = [f"k{number:03}" for number in range(data.draw(st.integers(2, 40)))]
+    group = data.draw(st.sampled_from([1, 3, 50]))
+    versions = {"b": list(rows), "o": [*rows, "mine"], "t": [*rows, "yours"]}
+    spoiled = data.draw(st.sets(st.sampled_from("bot"), min_size=1))
+    twice = data.draw(st.sampled_from(rows))
+    place = data.draw(st.integers(0, len(rows)))
+    for name in spoiled:
+        versions[name].insert(place, twice)
+    with tempfile.TemporaryDirectory() as home:
+        paths = {}
+        for name, ids in versions.items():
+            paths[name] = str(Path(home) / name)
+            table = pa.table({"id": ids, "n": list(range(len(ids)))})
+            pq.write_table(table, paths[name], row_group_size=group)
+        names = {"o": "our version", "t": "their version", "b": "what both began with"}
+        with pytest.raises(IntegrityError) as caught:
+            merged(Path(home), paths["b"], paths["o"], paths["t"])
+        assert caught.value.code == "duplicate-keys"
+        assert repr(twice) in caught.value.message
+        for name, text in names.items():
+            assert (text in caught.value.message) == (name in spoiled)
+        assert not (Path(home) / "out").exists()
+        with pytest.raises(IntegrityError) as again:
+            uniquekeys.check(
+                {names[name]: paths[name] for name in "otb"}, "id", scratch=home, hold_rows=0
+            )
+        assert again.value.message == caught.value.message
+
+
+def test_many_keys_that_tell_rows_apart_pass_out_of_core(tmp_path):
+    base, ours = ([f"{n:07}" for n in range(count)] for count in (50_000, 60_000))
+    for name, ids in (("b", base), ("o", ours), ("t", ours[::-1])):
+        pq.write_table(pa.table({"id": ids}), tmp_path / name, row_group_size=7000)
+    versions = {name: str(tmp_path / name) for name in "bot"}
+    uniquekeys.check(versions, "id", scratch=str(tmp_path / "s"), hold_rows=0)
+    uniquekeys.check(versions, "id", scratch=str(tmp_path / "s"))
+
+
+def test_a_missing_key_in_rows_that_nobody_changed_is_refused(tmp_path):
+    paths = [str(tmp_path / name) for name in "bot"]
+    for number, path in enumerate(paths):
+        ids = ["a", None, "b", *([f"new {number}"] if number else [])]
+        pq.write_table(pa.table({"id": ids}), path, row_group_size=3)
+    with pytest.raises(IntegrityError, match="missing in our version and their version and what"):
+        merged(tmp_path, *paths)
+
+
+def test_row_groups_that_are_the_same_in_one_table_are_rows_twice(tmp_path):
+    base = str(tmp_path / "b")
+    pq.write_table(pa.table({"id": ["a", "b", "a", "b"]}), base, row_group_size=2)
+    with pytest.raises(IntegrityError, match="'a' in our version"):
+        merged(tmp_path, base, base, base)

@@ -37,7 +37,7 @@ print("ready", flush=True)
 for turn in itertools.count():
     rest = 0.01 * 2 ** (turn % 6)
     os.link(spare, os.path.join(derived, "infer.parquet"))
-    time.sleep(0.004)
+    time.sleep(0.001)
     for name in names:
         os.rename(os.path.join(home, name), os.path.join(store, name))
     os.rmdir(home)
@@ -46,7 +46,7 @@ for turn in itertools.count():
     for name in names:
         os.rename(os.path.join(store, name), os.path.join(store, "infer", name))
     os.rename(os.path.join(store, "infer"), home)
-    time.sleep(0.004)
+    time.sleep(0.001)
     os.unlink(os.path.join(derived, "infer.parquet"))
     time.sleep(rest)
 """

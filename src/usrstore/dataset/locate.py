@@ -33,6 +33,18 @@ _REPEATS = """
     GROUP BY key, file HAVING count(*) > 1
     ORDER BY nth
 """
+_SUSPECTS = """
+    CREATE TEMP TABLE suspects AS
+    SELECT hash(key) AS code FROM keys GROUP BY code HAVING count(*) > 1
+"""
+_TWICE = """
+    SELECT key, bit FROM (
+        SELECT key, unnest([1, 2, 4]) AS bit, mask FROM keys
+        WHERE hash(key) IN (SELECT code FROM suspects)
+    )
+    WHERE mask & bit > 0 GROUP BY key, bit HAVING count(*) > 1
+    ORDER BY key, bit LIMIT ?
+"""
 
 
 def join(
@@ -79,6 +91,43 @@ def repeats(
         connection.register("keys", _numbered_files([watched(file) for file in files]))
         for batch in _stream(connection.sql(_REPEATS)):
             yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def twice(
+    keys: Callable[[], Iterable[tuple[Any, int]]], limit: int, *, scratch: str, memory_bytes: int
+) -> list[tuple[str, int]]:
+    """Keys that come more than once in one of up to three tables, which share many rows.
+
+    Hashes of keys are grouped first, which is small; the few that come again are looked at.
+
+    Args:
+        keys: gives, every time anew, arrays of keys without nulls (large_string), each with the
+            bits of the tables that hold these rows: 1, 2 and 4.
+        limit: how many are named.
+        scratch, memory_bytes: as `join` takes them.
+
+    Returns:
+        Keys with the bit of the table, sorted.
+    """
+
+    def batches() -> Iterator[Any]:
+        for array, mask in keys():
+            masks = pa.repeat(pa.scalar(mask, pa.int32()), len(array))
+            yield pa.record_batch([array, masks], schema=schema)
+
+    schema = pa.schema([("key", pa.large_string()), ("mask", pa.int32())])
+    with _joining(scratch, memory_bytes) as (connection, watched):
+
+        def register() -> None:
+            reader = pa.RecordBatchReader.from_batches(schema, watched(batches()))
+            connection.register("keys", reader)
+
+        register()
+        connection.execute(_SUSPECTS)
+        if not connection.execute("SELECT count(*) FROM suspects").fetchall()[0][0]:
+            return []
+        register()
+        return [(key, bit) for key, bit in connection.execute(_TWICE, [limit]).fetchall()]
 
 
 Watch = Callable[[Iterable[Any]], Iterator[Any]]

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from usrstore.dataset import parquetfile, tablediff
+from usrstore.dataset import parquetfile, tablediff, uniquekeys
 from usrstore.dataset.tablediff import ROW, Cells, Delta, Schemas
 
 Prefer = Literal["ours", "theirs"] | None
@@ -88,8 +88,12 @@ def merge(
         prefer: whose cells and rows win where both changed them.
 
     Raises:
-        IntegrityError: a damaged file, or a key that comes twice.
+        IntegrityError: a damaged file, or a key that comes twice in any of them.
     """
+    versions = {"our version": ours, "their version": theirs}
+    if base is not None:
+        versions["what both began with"] = base
+    uniquekeys.check(versions, key, scratch=os.path.join(scratch, "keys"))
     plan = _Plan(base, ours, theirs, key, scratch, prefer)
     if plan.total and prefer is None:
         return plan.result(0)

@@ -20,8 +20,9 @@ from usrstore.objects.sections import DERIVED_FOLDER
 
 _NAMESPACE = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 _PART = re.compile(r"part-[^/]*\.parquet\Z")
-_PAUSES_S = (0.002, 0.01, 0.05, 0.2)
-"""Between looks at what ought not to be: who is changing it needs some renames' time."""
+_PAUSES_S = (0.005, 0.02, 0.1, 0.4, 1.0)
+"""Between looks at what ought not to be: who is changing it needs some renames' time, and may
+have to wait for a processor in the middle of them."""
 
 Stamps = dict[str, tuple[int, int, int]]
 """Path in the dataset → inode, size, mtime_ns."""

@@ -56,28 +56,33 @@ class Pairing(NamedTuple):
     only_b: list[Group]
 
 
-def groups(file: TableFile, footer: Any, *, by_cut: bool = False) -> list[Group]:
+def groups(
+    file: TableFile, footer: Any, *, by_cut: bool = False, only: str | None = None
+) -> list[Group]:
     """The row groups of a file with the hashes of their columns.
 
     Args:
         file: which.
         footer: its `pyarrow.parquet.FileMetaData`.
         by_cut: take the chunks that cover a column for its hash; else its bytes are read.
+        only: the one column that is looked at; None stands for all.
     """
     if by_cut:
-        return _groups(footer, _Cover(file.chunks() if file.chunks else ()).feed)
+        return _groups(footer, only, _Cover(file.chunks() if file.chunks else ()).feed)
     opened = file.open()
     if not isinstance(opened, str):
         with opened:
-            return _groups(footer, lambda hasher, at: _feed_file(hasher, opened, at))
+            return _groups(footer, only, lambda hasher, at: _feed_file(hasher, opened, at))
     fd = os.open(opened, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return _groups(footer, lambda hasher, at: _feed(hasher, fd, at))
+        return _groups(footer, only, lambda hasher, at: _feed(hasher, fd, at))
     finally:
         os.close(fd)
 
 
-def _groups(footer: Any, feed: Callable[[ContentHasher, Range], None]) -> list[Group]:
+def _groups(
+    footer: Any, only: str | None, feed: Callable[[ContentHasher, Range], None]
+) -> list[Group]:
     found, start = [], 0
     levels = [footer.schema.column(n) for n in range(footer.num_columns)]
     shapes = [
@@ -91,6 +96,8 @@ def _groups(footer: Any, feed: Callable[[ContentHasher, Range], None]) -> list[G
         for at, shape in enumerate(shapes):
             column = group.column(at)
             name = column.path_in_schema.partition(".")[0]
+            if only not in (None, name):
+                continue
             hasher = hashers.setdefault(name, ContentHasher())
             place = _range(column)
             # What the bytes mean: the same bytes of another codec or type are other values.
