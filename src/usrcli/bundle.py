@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
+from usrcli.asking import Request, shared, transfer
 from usrcli.context import find_root, find_root_or_none, json_option, make_who, now_us, print_json
 from usrcli.render.progress import reporter
 from usrcli.render.text import human_bytes, plural
-from usrcli.sync import Request, run, shared, transfer
+from usrcli.sync import run
 from usrstore.errors import InvalidInputError
 from usrstore.objects.ids import ManifestId
 from usrstore.objects.names import DatasetId

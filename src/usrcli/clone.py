@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from usrcli import links, several
+from usrcli.asking import Request, shared, transfer
 from usrcli.context import find_root_or_none, json_option, print_json
-from usrcli.sync import Request, shared, transfer
 from usrstore.errors import (
     ConflictError,
     InvalidInputError,

@@ -9,10 +9,11 @@ import click
 
 from usrcli import compare, several, targets
 from usrcli.arguments import PathsCommand, paths_given
+from usrcli.asking import Request, all_option, shared
 from usrcli.context import find_root, infer_dataset, remotes_path
 from usrcli.links import peer_of
 from usrcli.render import audit as rendering
-from usrcli.sync import Request, all_option, refusal, shared, show, site_of, write_audit
+from usrcli.sync import refusal, show, site_of, write_audit
 from usrstore.objects.names import DatasetId
 from usrstore.remote import profiles
 from usrstore.verbs import audit
@@ -70,7 +71,7 @@ def diff(words: tuple[str, ...], **values: Any) -> int:
     """  # noqa: D301
     request = Request(**values)
     paths = paths_given()
-    if values["every"] or len(words) > 2 or (words and several.is_pattern(words[0])):
+    if values["every"] or len(words) > 2 or (words and targets.is_pattern(words[0])):
         return _several(words, request, paths)
     if not words:
         raise click.UsageError("name a dataset, or a state")

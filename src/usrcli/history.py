@@ -10,7 +10,7 @@ from usrcli import compare
 from usrcli.context import find_root, json_option, make_who, now_us, print_json
 from usrcli.render import entries
 from usrcli.render.text import human_bytes, indented, moment, plural
-from usrstore.errors import RevisionNotFoundError
+from usrstore.errors import IncompleteError, ObjectNotFoundError, RevisionNotFoundError
 from usrstore.objects.ids import ManifestId
 from usrstore.objects.manifest import Manifest
 from usrstore.objects.names import DatasetId
@@ -134,5 +134,11 @@ def _print_file(root: Root, dataset: DatasetId, entry: FileEntry) -> None:
         for chunk, _ in reach.chunks(site.overlay.get, entry) if entry.size else ():
             sys.stdout.buffer.write(sending.read(chunk))
         sys.stdout.buffer.flush()
+    except ObjectNotFoundError as exc:
+        raise IncompleteError(
+            f"the bytes of {entry.name} in this state of {dataset} are not here: {exc.message}",
+            hint="a remote that has them can send them with `usr fetch`",
+            code="not-kept",
+        ) from exc
     finally:
         sending.close()

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from usrcli.asking import choices as chosen
+from usrcli.asking import choosing
 from usrcli.context import (
     find_root,
     infer_dataset,
@@ -17,8 +19,6 @@ from usrcli.context import (
 )
 from usrcli.render.merged import lines_of
 from usrcli.render.progress import reporter
-from usrcli.sync import choices as chosen
-from usrcli.sync import choosing
 from usrstore.objects.names import DatasetId
 from usrstore.odb import reach
 from usrstore.root import Root

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from usrcli import compare
+from usrcli.asking import Request
 from usrcli.context import infer_dataset, make_who, now_us, print_json
 from usrcli.links import peer_of
 from usrcli.render import rowtext
-from usrcli.sync import Request, site_of
+from usrcli.sync import site_of
 from usrcli.tables import split
 from usrstore.objects.names import DatasetId
 from usrstore.objects.revision import split_range

@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 import click
 
+from usrcli.asking import Request
 from usrcli.context import infer_dataset, make_who, parse_seconds, print_json
 from usrcli.render import audit as rendering
 from usrcli.render.text import plural
-from usrcli.sync import Request, error_data, write_audit
+from usrcli.sync import error_data, write_audit
+from usrcli.targets import is_pattern
 from usrstore.errors import DatasetNotFoundError, UsrError
 from usrstore.objects.names import DatasetId
 from usrstore.remote.peer import Peer
@@ -24,10 +26,6 @@ from usrstore.verbs.options import Options
 from usrstore.verbs.site import Site
 
 Connect = Callable[[], contextlib.AbstractContextManager[Peer]]
-
-
-def is_pattern(text: str) -> bool:
-    return any(mark in text for mark in "*?[")
 
 
 def are_several(words: Sequence[str], *, every: bool) -> bool:
@@ -111,7 +109,7 @@ class Several:
             yield
         except UsrError as exc:
             refused = [
-                SyncResult(action, "REFUSED", met, self.options.checks)
+                SyncResult(action, "REFUSED", met, self.options.checks, scope=self.options.scope)
                 for met in self._seen.values()
             ]
             error = error_data(exc)
@@ -161,7 +159,7 @@ def run(
         if action == "push":
             names = names_of(root, words, root.datasets, where=root.path)
         else:
-            listed = [row.dataset for row in peer.datasets()] if _needs_list(words) else []
+            listed = [row.dataset for row in peer.datasets()] if needs_list(words) else []
             names = names_of(root, words, lambda: listed, where=f"the remote {remote}")
         if not names:
             several.show((), None, summary="There are no datasets.")
@@ -183,11 +181,12 @@ def run(
         return 130
     at = remote if action == "push" else "this root"
     end = f"; state {done.state} of {at}" if done.state is not None else ""
+    end += "" if several.options.whole else "; of each, only what was asked for"
     several.show(done.results, done.state, summary=_tally(done.results) + end)
     return 0
 
 
-def _needs_list(words: Sequence[str]) -> bool:
+def needs_list(words: Sequence[str]) -> bool:
     return not words or any(map(is_pattern, words))
 
 

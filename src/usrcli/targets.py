@@ -64,7 +64,7 @@ def find_all(words: Sequence[str]) -> tuple[Root, list[str]]:
     Raises:
         InvalidInputError: they lie in several roots; else as `find`.
     """
-    found = [word if any(mark in word for mark in "*?[") else find(word) for word in words]
+    found = [word if is_pattern(word) else find(word) for word in words]
     roots = {os.path.realpath(at.root.path): at.root for at in found if isinstance(at, Target)}
     if len(roots) > 1:
         listed = " and ".join(sorted(roots))
@@ -74,6 +74,10 @@ def find_all(words: Sequence[str]) -> tuple[Root, list[str]]:
         )
     root = next(iter(roots.values()), None) or find_root()
     return root, [at.dataset if isinstance(at, Target) else at for at in found]
+
+
+def is_pattern(text: str) -> bool:
+    return any(mark in text for mark in "*?[")
 
 
 def is_path(text: str) -> bool:

@@ -289,7 +289,7 @@ def test_only_the_primary_moves(synced):
     far = datasets.read(synced.far)
     assert far == {**sample_files(), "records.parquet": same_table_other_bytes()}
     said = synced.usr("push", DATASET, "lab", "-y", *flags).ok()
-    assert said.lines[0] == "What differs is in sections that were left out; the others are equal."
+    assert said.lines[0] == "What differs was left out; all else is equal."
     assert said.lines[1] == "PUSH audit: NO-OP"
 
 

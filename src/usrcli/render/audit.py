@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from usrcli.render.merged import lines_of
-from usrcli.render.text import human_bytes, human_seconds
+from usrcli.render.text import human_bytes, human_seconds, plural
 from usrstore.objects.ids import ObjectId
 from usrstore.objects.sections import Section
 from usrstore.objects.tree import Listing
 from usrstore.verbs import audit
 from usrstore.verbs.audit import SyncResult
 from usrstore.verbs.relation import Relation
+from usrstore.verbs.scope import LeftOut
 
 _SHOWN = 10
 
@@ -46,6 +47,8 @@ def audit_lines(result: SyncResult) -> list[str]:
         ),
     ]
     lines += [_inventory(data, name) for name in ("_derived", "_auxiliary")]
+    if (left := result.left_out) is not None:
+        lines.append(line("Left out", _left_out(left)))
     lines.append(line("Manifest", _manifest(result, data["manifest"])))
     if result.state in ("TRANSFERRED", "MERGED"):
         moved = result.moved
@@ -66,6 +69,18 @@ def audit_lines(result: SyncResult) -> list[str]:
     if result.merge is not None:
         lines += [line("Merged", text) for text in lines_of(result.merge)]
     return lines
+
+
+def scope_words(left: LeftOut) -> str:
+    """What a partial transfer does not speak for."""
+    said = [" ".join(left.sections)] if left.sections else []
+    return "; ".join([*said, f"all but {' '.join(left.globs)}"] if left.globs else said)
+
+
+def _left_out(left: LeftOut) -> str:
+    differ = f"{len(left.differ)} of which differ{'s' if len(left.differ) == 1 else ''}"
+    files = f"{plural(left.files, 'file')}, {differ}" if left.files else "no files"
+    return f"{scope_words(left)}: neither moved nor verified ({files})"
 
 
 def _target(result: SyncResult) -> Listing:

@@ -63,8 +63,3 @@ def compare(local: Listing, remote: Listing) -> Comparison:
             which = 0 if there is None else 1 if here is None else 2
             found[section_of(path)][which].append(path)
     return Comparison({s: Delta(*map(tuple, lists)) for s, lists in found.items()})
-
-
-def select(listing: Listing, sections: frozenset[Section]) -> Listing:
-    """The files of some sections."""
-    return {path: entry for path, entry in listing.items() if section_of(path) in sections}

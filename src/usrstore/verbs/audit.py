@@ -14,6 +14,7 @@ from usrstore.trust.policy import Verdict, judge
 from usrstore.verbs import believing
 from usrstore.verbs.meeting import Meeting
 from usrstore.verbs.mergeplan import Report
+from usrstore.verbs.scope import WHOLE, LeftOut, Scope
 
 Action = Literal["diff", "pull", "push"]
 TransferState = Literal["TRANSFERRED", "NO-OP", "DRY-RUN", "DIFF-ONLY", "MERGED", "REFUSED"]
@@ -53,10 +54,16 @@ class SyncResult:
     verdict: Verdict | None = None
     moved: Moved = field(default_factory=Moved)
     merge: Report | None = None
+    scope: Scope = WHOLE
 
     @property
     def changed(self) -> bool:
         return self.meeting.comparison.changed
+
+    @property
+    def left_out(self) -> LeftOut | None:
+        """What was neither moved nor verified; None if that is nothing."""
+        return self.scope.left_out(self.meeting.local, self.meeting.there)
 
 
 def data(result: SyncResult) -> dict[str, Any]:
@@ -86,6 +93,7 @@ def data(result: SyncResult) -> dict[str, Any]:
         },
         "_derived": _inventory(met, Section.DERIVED),
         "_auxiliary": _inventory(met, Section.AUXILIARY),
+        "left_out": result.left_out.data() if result.left_out else None,
         "relation": str(met.relation),
         "policy": list(result.checks.policy),
         "manifest": _manifest(result),

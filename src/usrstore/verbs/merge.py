@@ -13,6 +13,7 @@ from typing import Literal
 from usrstore.dataset import registry as registries
 from usrstore.errors import (
     DatasetNotFoundError,
+    IncompleteError,
     InvalidInputError,
     MergeConflictError,
     ObjectNotFoundError,
@@ -84,16 +85,23 @@ def merge(
     site.root.check_dataset(site.dataset)
     with site.transfer_lock():
         found = site.capture(record=True, wait=True, emit=emit)
-        return unite(
-            site,
-            theirs,
-            found,
-            name=name,
-            choices=choices,
-            remote=remote,
-            dry_run=dry_run,
-            emit=emit,
-        )
+        try:
+            return unite(
+                site,
+                theirs,
+                found,
+                name=name,
+                choices=choices,
+                remote=remote,
+                dry_run=dry_run,
+                emit=emit,
+            )
+        except ObjectNotFoundError as exc:
+            raise IncompleteError(
+                f"{name} is not here in whole: {exc.message}; nothing was changed",
+                hint="a remote that has it can send the rest with `usr fetch`",
+                code="not-kept",
+            ) from exc
 
 
 def unite(

@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from usrstore.errors import DivergedError
-from usrstore.objects.compare import select
 from usrstore.objects.sections import Section
 from usrstore.objects.tree import Listing
 from usrstore.remote.peer import Checks
 from usrstore.trust.policy import Mode
 from usrstore.verbs.meeting import Meeting
 from usrstore.verbs.mergeplan import Choices
-
-ALL_SECTIONS = frozenset(Section)
+from usrstore.verbs.scope import ALL_SECTIONS, Scope
 
 Agree = Callable[[Meeting], bool]
 """Asked once, before anything changes; False ends the command with nothing done."""
@@ -31,6 +29,7 @@ class Options:
         checks: what to verify beyond what always is.
         trust: which signatures to believe.
         sections: which sections move; the others stay as they are at the destination.
+        paths: globs of which one must match a file that moves; none stands for all.
         dry_run: plan only.
         force: overwrite what diverged, once it has been kept.
         strict_bootstrap_id: a first pull needs the whole id.
@@ -42,6 +41,7 @@ class Options:
     checks: Checks = field(default_factory=Checks)
     trust: Mode = "tofu"
     sections: frozenset[Section] = ALL_SECTIONS
+    paths: tuple[str, ...] = ()
     dry_run: bool = False
     force: bool = False
     strict_bootstrap_id: bool = False
@@ -50,25 +50,25 @@ class Options:
     choices: Choices = field(default_factory=Choices)
 
     @property
+    def scope(self) -> Scope:
+        """Which files move."""
+        return Scope(self.sections, self.paths)
+
+    @property
     def whole(self) -> bool:
-        return self.sections == ALL_SECTIONS
+        return self.scope.whole
 
     @property
     def policy(self) -> tuple[str, ...]:
         """Every opt-out in force, as manifests and operation logs record it."""
-        outs = list(self.checks.policy)
-        if not self.whole:
-            outs.append("only " + " ".join(sorted(self.sections)))
+        outs = [*self.checks.policy, *self.scope.policy]
         if self.trust == "none":
             outs.append("trust none")
         return tuple(outs)
 
     def mix(self, destination: Listing, source: Listing) -> Listing:
-        """What the destination is to hold: the source's files in the chosen sections."""
-        if self.whole:
-            return source
-        rest = ALL_SECTIONS - self.sections
-        return {**select(destination, rest), **select(source, self.sections)}
+        """What the destination is to hold: the source's files in scope."""
+        return self.scope.mix(destination, source)
 
 
 def diverged(met: Meeting, verb: str) -> DivergedError:

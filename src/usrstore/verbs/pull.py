@@ -19,7 +19,7 @@ from usrstore.objects.ids import ChunkId, ContentHash, Kind, ManifestId, RecipeI
 from usrstore.objects.manifest import Manifest
 from usrstore.objects.names import head_ref, remote_ref
 from usrstore.objects.progress import Emit, silent
-from usrstore.objects.sections import EVENTS_FILE, Section
+from usrstore.objects.sections import EVENTS_FILE, PRIMARY_FILE
 from usrstore.objects.tree import FileEntry, Listing
 from usrstore.odb import reach
 from usrstore.odb.states import Change
@@ -86,6 +86,7 @@ def pull(
             f"the remote {remote} has no dataset {site.dataset}; nothing was changed",
             hint=f"to send yours: usr push {site.dataset} {remote}",
         )
+    options.scope.check((*met.local, *met.there), where=f"{site.dataset}, here or at {remote},")
     wanted = options.mix(met.local, met.there)
     verified = None if options.dry_run else _believe(met, options)
     verdict = verified.verdict if verified else None
@@ -96,14 +97,18 @@ def pull(
             note_agreement(met, verified, together)
             if together is None and met.relation is Relation.SAME:
                 _take_tags(met, options, emit)
-        return SyncResult("pull", "NO-OP", met, options.checks, met.head, verdict)
+        return SyncResult(
+            "pull", "NO-OP", met, options.checks, met.head, verdict, scope=options.scope
+        )
     if met.relation is Relation.DIVERGED and not options.force and not options.dry_run:
         if not options.whole or met.found is None or not met.judged.based:
             raise diverged(met, "pull")
         return _merge(met, peer, verified, options, agree, together, began, before, emit)
     if options.dry_run:
         _fetch_recipes(met, peer, wanted)  # the remote vets what it would send
-        return SyncResult("pull", "DRY-RUN", met, options.checks, None, verdict)
+        return SyncResult(
+            "pull", "DRY-RUN", met, options.checks, None, verdict, scope=options.scope
+        )
     if not agree(met):
         return None
     site.root.create_store()
@@ -118,7 +123,9 @@ def pull(
         joint.then(lambda: _take_tags(met, options, emit))
     seconds = time.monotonic() - began
     moved = Moved.since(before, peer, payload=taken, resumed=resumed, seconds=seconds)
-    return SyncResult("pull", "TRANSFERRED", met, options.checks, manifest, verdict, moved)
+    return SyncResult(
+        "pull", "TRANSFERRED", met, options.checks, manifest, verdict, moved, scope=options.scope
+    )
 
 
 def _merge(
@@ -309,7 +316,7 @@ def _new_head(
 def _facts(met: Meeting, options: Options) -> Facts:
     here = met.found.facts if met.found else Facts()
     there = met.answer
-    primary, events = Section.PRIMARY in options.sections, Section.EVENTS in options.sections
+    primary, events = options.scope.takes(PRIMARY_FILE), options.scope.takes(EVENTS_FILE)
     return Facts(
         rows=there.rows if primary else here.rows,
         columns=there.columns if primary else here.columns,

@@ -14,7 +14,7 @@ from usrstore.objects.compare import compare, same
 from usrstore.objects.ids import ChunkId, Kind, ManifestId, ObjectId, RecipeId
 from usrstore.objects.names import head_ref, remote_ref
 from usrstore.objects.progress import Emit, Event, silent
-from usrstore.objects.sections import Section
+from usrstore.objects.sections import EVENTS_FILE, PRIMARY_FILE
 from usrstore.objects.tree import Listing
 from usrstore.odb.states import Change
 from usrstore.remote.peer import Nodes, Peer, Piece, Proposal
@@ -60,11 +60,12 @@ def push(
         )
     met = meet(site, peer, remote, "push", accept_rollback=options.accept_rollback, emit=emit)
     on_meeting(met)
+    options.scope.check((*met.local, *met.there), where=f"{site.dataset}, here or at {remote},")
     wanted = options.mix(met.there, met.local)
     if not compare(wanted, met.there).changed:
         if not options.dry_run:
             _note_agreement(met, options, together)
-        return SyncResult("push", "NO-OP", met, options.checks, met.head)
+        return SyncResult("push", "NO-OP", met, options.checks, met.head, scope=options.scope)
     if met.relation is Relation.REMOTE_AHEAD and not options.force:
         raise ConflictError(
             f"{site.dataset} moved on at {remote} while it stayed the same here; "
@@ -77,7 +78,7 @@ def push(
     if options.checks.registry:
         _vet(met, wanted)
     if options.dry_run:
-        return SyncResult("push", "DRY-RUN", met, options.checks, None)
+        return SyncResult("push", "DRY-RUN", met, options.checks, None, scope=options.scope)
     if not agree(met):
         return None
     site.root.create_store()
@@ -92,7 +93,9 @@ def push(
         _note(met, manifest, options, joint)
     seconds = time.monotonic() - began
     moved = Moved.since(before, peer, payload=payload, resumed=resumed, seconds=seconds)
-    return SyncResult("push", "TRANSFERRED", met, options.checks, manifest, None, moved)
+    return SyncResult(
+        "push", "TRANSFERRED", met, options.checks, manifest, None, moved, scope=options.scope
+    )
 
 
 def _remember(met: Meeting) -> None:
@@ -202,8 +205,8 @@ def _manifest(met: Meeting, wanted: Listing, options: Options) -> ManifestId:
 
 def _facts(met: Meeting, ours: Facts, options: Options) -> Facts:
     theirs = met.answer
-    table = ours if Section.PRIMARY in options.sections else theirs
-    log = ours if Section.EVENTS in options.sections else theirs
+    table = ours if options.scope.takes(PRIMARY_FILE) else theirs
+    log = ours if options.scope.takes(EVENTS_FILE) else theirs
     return Facts(table.rows, table.columns, table.schema, log.events)
 
 

@@ -19,7 +19,13 @@ Read = Callable[[ChunkId], bytes | None]
 
 
 def store(
-    met: Meeting, peer: Peer, new: Listing, emit: Emit, *, here: Read = lambda _oid: None
+    met: Meeting,
+    peer: Peer,
+    new: Listing,
+    emit: Emit,
+    *,
+    here: Read = lambda _oid: None,
+    named: Listing | None = None,
 ) -> int:
     """Bring files of the remote into packs; gives the bytes that travelled.
 
@@ -29,6 +35,7 @@ def store(
         new: its files that are wanted.
         emit: progress.
         here: chunks that need no pack, for they are at hand elsewhere; None for one that is not.
+        named: its files whose recipes are wanted, if those are more than `new`.
 
     Raises:
         VerificationError: what arrived is not what the remote's manifest says; nothing of it
@@ -37,7 +44,8 @@ def store(
     site = met.site
     site.registry_entry(met.answer.registry)
     contents = {entry.content: entry for entry in new.values()}
-    for oid, data in peer.want(list(contents), frozenset()) if contents else ():
+    recipes = {entry.content for entry in (named or new).values()}
+    for oid, data in peer.want(list(recipes), frozenset()) if recipes else ():
         site.overlay.put(Kind.RECIPE, oid, data)
     sizes = {
         oid: size
