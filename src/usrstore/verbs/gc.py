@@ -23,6 +23,7 @@ from usrstore.odb.docket import Docket
 from usrstore.odb.gc import Collected, Rules
 from usrstore.odb.mark import Marks
 from usrstore.root import Root, Who
+from usrstore.verbs import memory
 from usrstore.verbs.history import Keeping, find_listing
 from usrstore.verbs.retention import DAY_S, Retention, from_settings
 from usrstore.worktree import journal as journals
@@ -148,6 +149,7 @@ def _mark(
     }  # a head or folder decides over a tag of the same state
     wholes = {oid: True for oid, light in targets.items() if not light}
     lights = [oid for oid, light in targets.items() if light]
+    lights += [oid for oid in memory.offered(root) if oid not in wholes]
     for state in root.states.history() if newest else ():
         if state.number >= oldest:
             named = {marks.named(oid) for oid in state.refs.values()}

@@ -39,6 +39,7 @@ class Meeting:
         comparison: how they differ.
         judged: who changed.
         head: our head; synced: the manifest of the last sync.
+        arrived: that manifest, if it came there by a push of ours that was never answered.
     """
 
     site: Site
@@ -51,6 +52,7 @@ class Meeting:
     judged: Judged
     head: ManifestId | None
     synced: ManifestId | None
+    arrived: ManifestId | None = None
 
     @property
     def relation(self) -> Relation:
@@ -120,6 +122,10 @@ def meet(
             hint="check the id; `usr status` and `usr remotes show` tell where is looked",
         )
     synced = _integrated(site, synced, head)
+    arrived = _arrived(site, found, answer, head, synced)
+    if arrived is not None:
+        emit(Event("note", text=f"{remote} has {arrived.short}, whose push was never answered"))
+        synced = arrived
     local = found.listing if found else {}
     there = _there(site, found, answer)
     return Meeting(
@@ -133,6 +139,7 @@ def meet(
         judged=_judge(site, found, answer, local, there, head, synced),
         head=head,
         synced=synced,
+        arrived=arrived,
     )
 
 
@@ -154,6 +161,33 @@ def _integrated(
         return synced
     tree_id = site.manifest(synced).tree
     return synced if any(manifest.tree == tree_id for manifest in ours.values()) else None
+
+
+def _arrived(
+    site: Site,
+    found: Capture | None,
+    answer: Compared,
+    head: ManifestId | None,
+    synced: ManifestId | None,
+) -> ManifestId | None:
+    """The newest state that a push of ours brought there, whose answer never came.
+
+    It counts as if the answer had come: both sides had it. But only where our history still
+    holds what it was made to follow (an undo may have gone back behind that), and where the last
+    sync that we know of is not a later one. Folders that are equal need no such witness.
+    """
+    if found is None or answer.root is None or found.tree == answer.root.tree:
+        return None
+    if answer.head is None or answer.state is None or not site.root.has_store:
+        return None
+    offers = {offer.manifest: offer.head for offer in memory.offers(site.root, site.dataset)}
+    if not offers:
+        return None
+    ours = site.ancestry(head)
+    for oid in _ancestry(site, answer.head):
+        if oid in offers and oid not in ours and offers[oid] in (None, *ours):
+            return oid if synced is None or synced in site.ancestry(oid) else None
+    return None
 
 
 def _have(site: Site, found: Capture | None) -> frozenset[TreeId]:
@@ -247,6 +281,24 @@ def note_agreement(
             site.overlay.flush()
             joint.move(changes)
         joint.then(lambda: remember_theirs(met, verified))
+
+
+def go_on(met: Meeting) -> None:
+    """Let our history hold what a push of ours brought there, as if its answer had come."""
+    site, arrived = met.site, met.arrived
+    if arrived is None or met.found is None:
+        return
+    head = arrived
+    if met.head is not None and met.head not in site.ancestry(arrived):  # both came after it
+        message = f"goes on from a push to {met.remote}"
+        head = site.snapshot(met.found, message=message, parents=[met.head, arrived])
+    site.overlay.flush()
+    tracking = remote_ref(met.remote, site.dataset)
+    changes = {
+        head_ref(site.dataset): Change(met.head, head),
+        tracking: Change(site.root.states.refs().get(tracking), arrived),
+    }
+    site.root.states.advance(changes, site.who.act("the push that was never answered"))
 
 
 def take_tags(met: Meeting, mode: Mode, emit: Emit) -> None:

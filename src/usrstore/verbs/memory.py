@@ -2,17 +2,22 @@
 
 A pin is the fingerprint of a key that `tofu` believed at first sight, or that a person pinned,
 for one dataset at one place. A high-water mark is the newest state of a remote, and the newest
-manifest of each dataset there: whoever goes back behind it is refused (`believing`).
+manifest of each dataset there: whoever goes back behind it is refused (`believing`). An offer is
+a state that a push was about to publish: the answer may get lost, and the state be there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import copy
+import os
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from usrstore.errors import NotFoundError
 from usrstore.objects.ids import ManifestId, ObjectId, StateId
+from usrstore.odb import durable, flock
 from usrstore.remote.peer import Seen
 from usrstore.root import Root
 from usrstore.trust.policy import Verified
@@ -27,6 +32,10 @@ class Pin(NamedTuple):
 
     key: str
     since_us: int | None
+
+
+_PATIENCE_S = 30.0
+MAX_OFFERS = 16  # of one dataset: pushes in a row that never heard whether they had arrived
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,23 @@ def _memory(notes: dict[str, Any], place: str, dataset: str) -> Memory:
     )
 
 
+@contextlib.contextmanager
+def _changing(root: Root) -> Iterator[dict[str, Any]]:
+    """What is remembered, to be changed: what others remember meanwhile is not forgotten.
+
+    Raises:
+        LockedError: somebody else was at it for longer than that ever takes.
+    """
+    lock = os.path.join(root.store, "locks", "@seen")  # no dataset's name begins with @
+    durable.make_folder(os.path.dirname(lock))
+    with flock.hold(lock, timeout_s=_PATIENCE_S, what="what is remembered of remotes"):
+        notes = root.notes()
+        before = copy.deepcopy(notes)
+        yield notes
+        if notes != before:
+            root.write_notes(notes)
+
+
 # ── pins ────────────────────────────────────────────────────────────────────────────────
 def pinned(root: Root, place: str, dataset: str) -> frozenset[str]:
     """Keys pinned for a dataset at a place; '' stands for anywhere."""
@@ -97,22 +123,20 @@ def remember_signer(
     """Pin the signer that `tofu` believed for the first time; note that there was a signature."""
     if verified.verdict.key is None:
         return
-    notes = root.notes()
     key = f"{place} {dataset}"
-    if verified.pin is not None:
-        _pin(notes, key, verified.pin, at_us)
-    elif verified.verdict.status != "good" or key in notes.get("signed", {}):
+    if verified.pin is None and (verified.verdict.status != "good" or signed(root, place, dataset)):
         return
-    notes.setdefault("signed", {})[key] = at_us
-    root.write_notes(notes)
+    with _changing(root) as notes:
+        if verified.pin is not None:
+            _pin(notes, key, verified.pin, at_us)
+        notes.setdefault("signed", {})[key] = at_us
 
 
 def pin(root: Root, place: str, dataset: str, fingerprint: str, *, at_us: int) -> None:
     """Believe a key for one dataset at one place from now on."""
     root.create_store()
-    notes = root.notes()
-    _pin(notes, f"{place} {dataset}", fingerprint, at_us)
-    root.write_notes(notes)
+    with _changing(root) as notes:
+        _pin(notes, f"{place} {dataset}", fingerprint, at_us)
 
 
 def _pin(notes: dict[str, Any], key: str, fingerprint: str, at_us: int) -> None:
@@ -127,26 +151,25 @@ def unpin(root: Root, place: str, dataset: str, fingerprint: str | None = None) 
     Raises:
         NotFoundError: there is no such pin.
     """
-    notes = root.notes()
     key = f"{place} {dataset}"
-    pins: list[str] = notes.get("pins", {}).get(key, [])
-    gone = [pin for pin in pins if fingerprint in (None, pin)]
-    if not gone:
-        raise NotFoundError(
-            f"nothing of that kind is pinned for {dataset} at {place}; nothing was changed",
-            hint="usr trust show lists all pins",
-            code="pin-not-found",
-        )
-    left = [pin for pin in pins if pin not in gone]
-    since = notes.get("pinned_us", {}).get(key, {})
-    for pin in gone:
-        since.pop(pin, None)
-    if left:
-        notes["pins"][key] = left
-    else:
-        del notes["pins"][key]
-        notes.get("pinned_us", {}).pop(key, None)
-    root.write_notes(notes)
+    with _changing(root) as notes:
+        pins: list[str] = notes.get("pins", {}).get(key, [])
+        gone = [pin for pin in pins if fingerprint in (None, pin)]
+        if not gone:
+            raise NotFoundError(
+                f"nothing of that kind is pinned for {dataset} at {place}; nothing was changed",
+                hint="usr trust show lists all pins",
+                code="pin-not-found",
+            )
+        left = [pin for pin in pins if pin not in gone]
+        since = notes.get("pinned_us", {}).get(key, {})
+        for pin in gone:
+            since.pop(pin, None)
+        if left:
+            notes["pins"][key] = left
+        else:
+            del notes["pins"][key]
+            notes.get("pinned_us", {}).pop(key, None)
     return gone
 
 
@@ -184,20 +207,19 @@ def remember(
     """Note how far a remote has come; it will not be believed if it goes back."""
     if state is None and head is None:
         return
-    notes = root.notes()
-    before = _mark(notes, remote)
-    mark: dict[str, Any] = {
-        "heads": dict(before.get("heads", {})),
-        "heads_us": dict(before.get("heads_us", {})),
-    }
-    if state is not None:
-        mark["state"] = [state.number, state.oid.hex()]
-    if head is not None and mark["heads"].get(dataset) != head.hex():
-        mark["heads"][dataset] = head.hex()
-        mark["heads_us"][dataset] = at_us
-    if mark != before:
-        notes.setdefault("remotes", {})[remote] = mark
-        root.write_notes(notes)
+    with _changing(root) as notes:
+        before = _mark(notes, remote)
+        mark: dict[str, Any] = {
+            "heads": dict(before.get("heads", {})),
+            "heads_us": dict(before.get("heads_us", {})),
+        }
+        if state is not None:
+            mark["state"] = [state.number, state.oid.hex()]
+        if head is not None and mark["heads"].get(dataset) != head.hex():
+            mark["heads"][dataset] = head.hex()
+            mark["heads_us"][dataset] = at_us
+        if mark != before:
+            notes.setdefault("remotes", {})[remote] = mark
 
 
 def accept(
@@ -213,17 +235,18 @@ def accept(
 
     What was seen of its other datasets stays: each of them is accepted by itself.
     """
-    notes = root.notes()
-    mark = dict(_mark(notes, remote))
-    for part in ("heads", "heads_us"):
-        mark[part] = {name: value for name, value in mark.get(part, {}).items() if name != dataset}
-    mark.pop("state", None)
-    if state is not None:
-        mark["state"] = [state.number, state.oid.hex()]
-    if head is not None:
-        mark["heads"][dataset], mark["heads_us"][dataset] = head.hex(), at_us
-    notes.setdefault("remotes", {})[remote] = mark
-    root.write_notes(notes)
+    with _changing(root) as notes:
+        mark = dict(_mark(notes, remote))
+        for part in ("heads", "heads_us"):
+            mark[part] = {
+                name: value for name, value in mark.get(part, {}).items() if name != dataset
+            }
+        mark.pop("state", None)
+        if state is not None:
+            mark["state"] = [state.number, state.oid.hex()]
+        if head is not None:
+            mark["heads"][dataset], mark["heads_us"][dataset] = head.hex(), at_us
+        notes.setdefault("remotes", {})[remote] = mark
 
 
 def remembered(root: Root, place: str | None, dataset: str | None) -> Iterator[Memory]:
@@ -231,3 +254,58 @@ def remembered(root: Root, place: str | None, dataset: str | None) -> Iterator[M
     for memory in memories(root):
         if place in (None, memory.place) and dataset in (None, memory.dataset):
             yield memory
+
+
+# ── offers ──────────────────────────────────────────────────────────────────────────────
+class Offer(NamedTuple):
+    """A state of ours that a remote was about to publish, and the head that it was to follow."""
+
+    manifest: ManifestId
+    head: ManifestId | None
+
+
+def offers(root: Root, dataset: str) -> list[Offer]:
+    """What was offered and may be at some remote by now, oldest first."""
+    return _offers(root.notes(), dataset)
+
+
+def _offers(notes: dict[str, Any], dataset: str) -> list[Offer]:
+    rows = notes.get("offers", {}).get(dataset, ())
+    return [Offer(_manifest(oid), None if head is None else _manifest(head)) for oid, head in rows]
+
+
+def offer(
+    root: Root,
+    dataset: str,
+    manifest: ManifestId,
+    head: ManifestId | None,
+    settled: Container[ManifestId],
+) -> None:
+    """Note, durably, what is about to be published.
+
+    Args:
+        manifest: the state; its metadata must be in the store.
+        head: ours, which it follows.
+        settled: the history of that head: what it holds is in no doubt any more.
+    """
+    with _changing(root) as notes:
+        left = [
+            row
+            for row in _offers(notes, dataset)
+            if row.manifest != manifest and row.manifest not in settled
+        ]
+        rows = [*left, Offer(manifest, head)][-MAX_OFFERS:]
+        notes.setdefault("offers", {})[dataset] = [
+            [row.manifest.hex(), row.head.hex() if row.head else None] for row in rows
+        ]
+
+
+def offered(root: Root) -> Iterator[ManifestId]:
+    """What was ever offered of any dataset, for whoever keeps what may be asked for."""
+    notes = root.notes()
+    for dataset in notes.get("offers", {}):
+        yield from (row.manifest for row in _offers(notes, dataset))
+
+
+def _manifest(text: str) -> ManifestId:
+    return ManifestId(ObjectId.parse(text))

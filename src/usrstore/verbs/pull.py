@@ -31,6 +31,7 @@ from usrstore.verbs import merge as merging
 from usrstore.verbs.audit import Moved, SyncResult
 from usrstore.verbs.meeting import (
     Meeting,
+    go_on,
     meet,
     note_agreement,
     remember_theirs,
@@ -161,6 +162,7 @@ def _merge(
         payload = storing.store(met, peer, new, emit, here=here.try_read)
         theirs = their_manifest(met, verified) or _as_found(met)
         site.overlay.flush()
+        go_on(met)
         refs = site.root.states.refs()
         tracking = remote_ref(met.remote, site.dataset)
         moves = {tracking: Change(refs.get(tracking), theirs)}

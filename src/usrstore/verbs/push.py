@@ -146,6 +146,7 @@ def _send(
                 lock_timeout_s=site.lock_timeout_s,
             )
         )
+        _offer(met, manifest, options)
         counted = _Counted(sending, planned.wanted, emit)
         if hold:
             peer.hold(counted)
@@ -155,6 +156,15 @@ def _send(
         return manifest, counted.size, planned.resumed
     finally:
         sending.close()
+
+
+def _offer(met: Meeting, manifest: ManifestId, options: Options) -> None:
+    """Note what may be there soon, even if we never hear of it: `meeting` looks for it again."""
+    site = met.site
+    ours = site.ancestry(met.head)
+    if options.whole and manifest not in ours:
+        site.overlay.flush()  # I3, and a base that can be compared with later
+        memory.offer(site.root, site.dataset, manifest, met.head, ours)
 
 
 class _Counted:
