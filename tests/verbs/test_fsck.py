@@ -9,6 +9,7 @@ import pytest
 from support import datasets
 from support.damage import flip, pack_of, remember
 from support.datasets import DATASET
+from usrstore.objects.ids import Kind
 from usrstore.verbs.fsck import fsck
 
 OLD, NEW = datasets.old_files(), datasets.new_files()
@@ -74,6 +75,19 @@ def test_a_lost_metadata_pack_is_a_ref_that_reaches_nothing(place):
     findings = check(place).findings
     assert "unreachable" in codes(check(place))
     assert findings[0].where == f"heads/{DATASET}"
+
+
+def test_the_trees_of_an_older_state_are_missed_even_if_its_manifest_is_here(place):
+    database = place.root.database
+    older = place.manifest().parents[0]
+    manifest = database.get(Kind.MANIFEST, older)
+    (place.path / ".usr" / "packs" / f"{database.find(older).pack.pack}.pack").unlink()
+    with place.root.database.batch() as batch:
+        batch.put(Kind.MANIFEST, older, manifest)
+    (finding,) = check(place).findings
+    assert finding.code == "unreachable"
+    assert "tree" in finding.message
+    assert any("state 1" in text for text in finding.affects)
 
 
 def test_the_chain_is_looked_at_beyond_the_first_damage(place):

@@ -222,13 +222,36 @@ class _Flipping:
             yield piece._replace(stored=bytes(data))
 
 
-def test_two_packs_under_each_others_names_find_back(place):
-    one, other = packs(place)[:2]
-    swap = one.read_bytes()
-    one.write_bytes(other.read_bytes())
-    other.write_bytes(swap)
+@pytest.mark.parametrize("pair_of", list(itertools.combinations(range(7), 2)), ids=str)
+def test_any_two_packs_under_each_others_names_find_back(place, pair_of):
+    """The trees of the older state too, which nobody misses: they might never have come."""
+    by_size = sorted(packs(place), key=lambda path: path.stat().st_size)
+    assert len(by_size) == 7
+    swap([by_size[number] for number in pair_of])
     assert mend(place).findings == []
     check_whole(place)
+
+
+def test_a_repair_that_was_cut_off_still_finds_what_lies_under_another_name(place):
+    """The files of a swap, as they are when one has its name back and the other is aside."""
+    one, other = sorted(packs(place), key=lambda path: path.stat().st_size)[3:5]
+    swap([one, other])
+    aside = place.path / ".usr" / "damaged"
+    aside.mkdir()
+    whole = other.read_bytes()
+    one.rename(aside / f"packs@{one.name}")
+    one.write_bytes(whole)
+    other.unlink()
+    assert mend(place).findings == []
+    check_whole(place)
+    assert mend(place).repaired == ()
+
+
+def swap(paths):
+    one, other = paths
+    held = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(held)
 
 
 def test_a_copy_under_a_wrong_name_is_set_aside(place):

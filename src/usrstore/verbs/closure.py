@@ -49,18 +49,17 @@ class Closure:
         self.absent: dict[ObjectId, tuple[int, str]] = {}
         self._nodes: set[ObjectId] = set()
 
-    def walk(self, refs: Mapping[RefName, ObjectId], *, whole: bool) -> None:
-        """Everything below some refs.
+    def walk(self, refs: Mapping[RefName, ObjectId]) -> None:
+        """Everything below some refs, of the newest state or of one before it.
 
-        Args:
-            refs: what to walk from.
-            whole: whether the states that they name must have their trees here; of older
-                states only what is here is looked at, for their trees may never have come.
+        What a ref names must have its trees here: they came before the ref did, and no
+        collection takes them. Of ancestors that no ref ever named only what is here is looked
+        at, for their trees may never have come.
         """
         for name, oid in sorted(refs.items()):
             head = self._named(str(name), oid)
             if head is not None:
-                self._ancestry(str(name), head, whole=whole)
+                self._ancestry(str(name), head)
 
     def _named(self, ref: str, oid: ObjectId) -> ManifestId | None:
         """The manifest that a ref means: its own, or that of its tag."""
@@ -76,12 +75,12 @@ class Closure:
             self._lack(Kind.TAG, oid, ref, exc.message)
             return None
 
-    def _ancestry(self, ref: str, head: ManifestId, *, whole: bool) -> None:
+    def _ancestry(self, ref: str, head: ManifestId) -> None:
         stack = [head]
         while stack:
             oid = stack.pop()
             if oid in self.manifests:
-                if oid == head and whole:
+                if oid == head:
                     self._state(ref, self.manifests[oid], whole=True)
                 continue
             data = self._get(Kind.MANIFEST, oid, ref)
@@ -95,7 +94,7 @@ class Closure:
                 continue
             self.manifests[oid] = manifest
             self.signed[oid] = ref, signed
-            self._state(ref, manifest, whole=whole and oid == head)
+            self._state(ref, manifest, whole=oid == head)
             stack += manifest.parents
 
     def _state(self, ref: str, manifest: Manifest, *, whole: bool) -> None:

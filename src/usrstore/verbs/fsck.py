@@ -101,11 +101,11 @@ _BEFORE_DATASET = {"heads": 1, "remotes": 2}
 
 
 def reached(root: Root, links: Links) -> Closure:
-    """What the refs of the newest state reach, whole, and what those of older ones do."""
+    """What the refs of the newest state reach, and then what those of older ones do."""
     closure = Closure(root.database)
-    closure.walk(links.newest, whole=True)
+    closure.walk(links.newest)
     for oid, name in links.older.items():
-        closure.walk({name: oid}, whole=False)
+        closure.walk({name: oid})
     closure.find_lost_chunks()
     return closure
 

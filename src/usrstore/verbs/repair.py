@@ -91,6 +91,7 @@ class _Repair:
                 before, keys = keys, []
                 for key in before:
                     yield from self._pack(key, means, keys)
+            yield from self._misnamed()
             yield from self._missing()
         yield from restating.mend(self._root, self._who, self._folders.tree)
         yield from self._missing()
@@ -182,6 +183,24 @@ class _Repair:
         if not whole:
             told = "but what else was in it nothing tells, so it stays"
         yield f"{key}: {saved} of {saved + healed + lost} objects saved ({_HOW[found.how]}), {told}"
+
+    def _misnamed(self) -> Iterator[str]:
+        """What was set aside under another pack's name is saved like any pack.
+
+        Not only what is missing now: that an older state's trees are gone shows nowhere.
+        """
+        for path in mending.set_aside_as(self._root.store, "packs@"):
+            with PackFile(path) as file:
+                found = salvage.rows_of(file, None, self._copy, Wanted)
+                own = found.pack
+                if own is None or found.how == "scan" or str(own) in path:
+                    continue
+                if all(self._root.database.has(oid) for oid, _ in found.rows):
+                    continue
+                saved, healed, lost = self._rewrite(file, found, pack_key(own), aside=False)
+            name = os.path.basename(path)
+            count = f"{saved} of {saved + healed + lost} objects saved"
+            yield f"{pack_key(own)}: it lay under another name ({name}); {count}, {healed} healed"
 
     def _rewrite(
         self, file: PackFile, found: Found, key: str, *, aside: bool
