@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 
 import msgpack
 import pytest
@@ -283,7 +282,6 @@ def bomb(nodes, inner, files, size, levels, width, *, height=None):
 @pytest.mark.parametrize("height", [None, 1], ids=["folders", "nodes"])
 def test_a_few_nodes_that_name_each_other_over_and_over_end_at_once(height):
     nodes = Nodes()
-    start = time.monotonic()
     # Empty at the bottom: without a file there is nothing that a count of files would stop.
     inner = bomb(nodes, nodes.add(), 1, 0, 10, 256, height=height)
     refused(nodes, nodes.add(["auxiliary", inner, 1, 0]))
@@ -301,7 +299,6 @@ def test_a_few_nodes_that_name_each_other_over_and_over_end_at_once(height):
     rows = [[f"{n:03}", leaf, 2, 2] for n in range(256)]
     refused(nodes, in_section(nodes, *rows))
     assert nodes.reads < 2000
-    assert time.monotonic() - start < 5
 
 
 @pytest.mark.spec("F-9")
