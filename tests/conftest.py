@@ -8,14 +8,19 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from support import buckets
+from support.memory import memory
 from support.pairs import Pair
 
-# HYPOTHESIS_PROFILE: `ci` draws the same examples every time, `deep` many more.
-settings.register_profile("deep", max_examples=1000, deadline=None)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "default")
+# HYPOTHESIS_PROFILE: `ci` draws the same examples every time, `search` others each time, `deep`
+# many more of those. None of them has an opinion on how long an example may take.
+_CALM = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("ci", settings.get_profile("ci"), **_CALM)
+settings.register_profile("search", **_CALM)
+settings.register_profile("deep", max_examples=1000, **_CALM)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "ci")
 
 
 _ATTACKS = ("test_liars.py", "test_path_tricks.py", "test_besieged.py", "test_hostile_server.py")
@@ -34,9 +39,8 @@ def pytest_terminal_summary(terminalreporter) -> None:
 
 @pytest.fixture(scope="session")
 def memory_home():
-    """A folder in memory where there is one: thousands of syncs cost nothing there."""
-    shared = "/dev/shm"
-    home = tempfile.mkdtemp(prefix="usr-test-", dir=shared if os.access(shared, os.W_OK) else None)
+    """A folder in memory where there is room for one: thousands of syncs cost nothing there."""
+    home = tempfile.mkdtemp(prefix="usr-test-", dir=memory())
     yield Path(home)
     shutil.rmtree(home)
 

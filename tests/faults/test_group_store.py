@@ -16,6 +16,7 @@ import pytest
 
 from support import datasets
 from support.datasets import DATASET
+from support.memory import memory
 from support.pairs import Pair, Place
 from support.people import BOB, make_who
 from usrstore.dataset import registry
@@ -30,7 +31,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as 
 @pytest.fixture
 def shared():
     """A root of a group, where everybody can get at."""
-    home = tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+    home = tempfile.mkdtemp(dir=memory())
     os.chmod(home, 0o755)
     root = Path(home) / "root"
     root.mkdir()

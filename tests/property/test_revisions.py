@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.memory import memory
 from support.people import make_who
 from usrstore.errors import AmbiguousRevisionError, InvalidInputError, NotFoundError, UsrError
 from usrstore.objects.ids import Kind, TreeId, hash_object
@@ -29,7 +30,7 @@ class World:
     """A store with a history, and the same as plain values."""
 
     def __init__(self, shape, moves, tags):
-        self.home = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+        self.home = Path(tempfile.mkdtemp(dir=memory()))
         self.root = Root(str(self.home))
         self.root.create_store()
         site = Site.open(self.root, DATASET, make_who("ada", None))

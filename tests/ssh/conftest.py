@@ -41,15 +41,26 @@ def people(tmp_path_factory):
     return {name: make_config(home / name) for name in ("here", "there")}
 
 
-SLOW = """#!{python}
-import os, subprocess, sys, time
-child = subprocess.Popen({command!r} + sys.argv[1:], stdin=subprocess.PIPE)
+HELD = """#!{python}
+import os, select, subprocess, sys
+sends = {sends!r}
+child = subprocess.Popen({command!r} + sys.argv[1:], **{{sends: subprocess.PIPE}})
 open({pidfile!r}, "w").write(f"{{os.getpid()}} {{child.pid}}")
-while piece := os.read(0, 1 << 16):
-    child.stdin.write(piece)
-    child.stdin.flush()
-    time.sleep(0.004)
-child.stdin.close()
+pipe = getattr(child, sends).fileno()
+source, sink = (0, pipe) if sends == "stdin" else (pipe, 1)
+passes, ends = {passes}, select.poll()
+for fd in (source, sink):
+    ends.register(fd, select.POLLRDHUP)
+try:
+    while piece := os.read(source, 1 << 16):
+        passes -= len(piece)
+        while passes < 0 and not os.path.exists({go!r}) and not ends.poll(10):
+            pass
+        while piece:
+            piece = piece[os.write(sink, piece):]
+except BrokenPipeError:
+    pass
+os.close(pipe)
 sys.exit(child.wait())
 """
 
@@ -104,12 +115,22 @@ class Link:
         path.chmod(0o755)
         return str(path)
 
-    def throttled(self) -> str:
-        """A usr_command that at most 16 MB a second reach; it writes its pids to `pid`."""
-        text = SLOW.format(
-            python=sys.executable, command=self.far_usr.split(), pidfile=str(self.home / "pid")
-        )
-        return self.script("slow", text)
+    def held(self, sends, passes=12 << 20) -> str:
+        """A usr_command whose `stdin` or `stdout` stands still after so many bytes.
+
+        It stands until either end goes away or `let_go`: what is to break breaks in the middle,
+        however busy the machine is. Its pid and that of the usr behind it are in `pid`.
+        """
+        (self.home / "go").unlink(missing_ok=True)
+        text = HELD.format(
+            python=sys.executable, command=self.far_usr.split(), sends=sends, passes=passes,
+            pidfile=str(self.home / "pid"), go=str(self.home / "go"),
+        )  # fmt: skip
+        return self.script("held", text)
+
+    def let_go(self) -> None:
+        """What was held goes through: without that, what is under way hides that an end is gone."""
+        (self.home / "go").touch()
 
     def start(self, *words, **options):
         """A command that runs on."""
@@ -122,7 +143,7 @@ class Link:
     def usr(self, *words, stdin=None) -> Said:
         options = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
         done = subprocess.run(
-            [PROGRAM, *map(str, words)], env=self.environment, text=True, timeout=60,
+            [PROGRAM, *map(str, words)], env=self.environment, text=True, timeout=240,
             capture_output=True, check=False, **options,
         )  # fmt: skip
         assert "Traceback" not in done.stderr, done.stderr
@@ -130,7 +151,7 @@ class Link:
 
     def bash(self, text, **more) -> Said:
         done = subprocess.run(
-            ["bash", "-c", text], env={**self.environment, **more}, text=True, timeout=60,
+            ["bash", "-c", text], env={**self.environment, **more}, text=True, timeout=240,
             capture_output=True, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         return Said(done.returncode, done.stdout, done.stderr)

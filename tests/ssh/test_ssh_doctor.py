@@ -49,9 +49,10 @@ def host_unknown(link):
 
 
 def port_closed(link):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        link.profile(port=probe.getsockname()[1])
+    """Nobody listens there, and nobody else can get it."""
+    link.keep = socket.socket()
+    link.keep.bind(("127.0.0.1", 0))
+    link.profile(port=link.keep.getsockname()[1])
 
 
 def network_silent(link):

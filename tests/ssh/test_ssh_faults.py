@@ -15,6 +15,7 @@ import pytest
 
 from support.datasets import noise
 from support.lab import sample_files, validate
+from usrstore.worktree.cut import MAX_CUT_BYTES
 
 DATASET = "ns/x"
 REMOTE = "bu-scc"
@@ -153,8 +154,10 @@ def test_a_program_that_does_not_speak(link, text, code):
 
 
 # ── a link that breaks ──────────────────────────────────────────────────────────────────
-AGAIN = 1 << 20
-BIG = {f"_artifacts/{number}.bin": (number, 2 << 20) for number in range(8)}
+PATIENCE_S = 120
+# What is written is noted a mebibyte and a chunk at a time; disks count in blocks.
+AGAIN = (1 << 20) + MAX_CUT_BYTES + (64 << 10)
+BIG = {f"_artifacts/{number}.bin": (number, 2 << 20) for number in range(12)}
 
 
 def big_files():
@@ -174,7 +177,7 @@ def arrived(store) -> int:
 
 
 def wait_for(ready, process, what):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while not ready():
         assert process.poll() is None, f"ended before {what}: {process.communicate()}"
         assert time.monotonic() < deadline, what
@@ -190,15 +193,17 @@ def child_of(process) -> int:
 @pytest.fixture
 def pushing(synced):
     """A large push is under way, and something of it has arrived."""
-    synced.profile(usr_command=synced.throttled())
+    synced.profile(usr_command=synced.held("stdin"))
     synced.write(synced.folder, big_files())
     before = synced.read(synced.far), synced.refs(synced.there)
     process = synced.start("push", DATASET, REMOTE, "-y", start_new_session=True)
-    wait_for(lambda: arrived(synced.there) > 4 << 20, process, "the transfer")
-    yield synced, process, before
-    if process.poll() is None:
-        process.kill()
-    process.communicate()
+    try:
+        wait_for(lambda: arrived(synced.there) > 4 << 20, process, "the transfer")
+        yield synced, process, before
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
 
 
 def goes_on(link, before):
@@ -220,7 +225,8 @@ def test_a_push_that_is_killed(pushing):
     link, process, before = pushing
     pids = tuple(map(int, (link.home / "pid").read_text().split()))
     process.kill()
-    process.communicate(timeout=30)
+    link.let_go()
+    process.communicate(timeout=PATIENCE_S)
     wait_gone(*pids)
     goes_on(link, before)
 
@@ -230,7 +236,8 @@ def test_a_link_that_breaks_during_a_push(pushing, who):
     link, process, before = pushing
     relay, server = map(int, (link.home / "pid").read_text().split())
     os.kill(child_of(process) if who == "ssh here" else server, signal.SIGKILL)
-    out, err = process.communicate(timeout=30)
+    link.let_go()
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 9, err
     assert "code: connection-lost\n" in err
     assert "hint: run the same command again; what has arrived is kept" in err
@@ -242,7 +249,7 @@ def test_a_link_that_breaks_during_a_push(pushing, who):
 
 def wait_gone(*pids):
     """The serving end notices, too, and lets go of its locks."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while any(alive(pid) for pid in pids):
         assert time.monotonic() < deadline, "the serving end lives on"
         time.sleep(0.01)
@@ -260,7 +267,8 @@ def test_ctrl_c_during_a_push(pushing, whom):
     link, process, before = pushing
     pids = tuple(map(int, (link.home / "pid").read_text().split()))
     (os.kill if whom == "the command" else os.killpg)(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    link.let_go()
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, err
     assert "interrupted: nothing is half done" in err
     assert "Traceback" not in err
@@ -270,7 +278,8 @@ def test_ctrl_c_during_a_push(pushing, whom):
 
 @pytest.mark.parametrize("how", ["link", "ctrl-c", "kill"])
 def test_a_pull_that_is_cut_short(synced, how):
-    synced.write(synced.far, {**sample_files(), "_artifacts/big.bin": noise("big", 96 << 20)})
+    synced.profile(usr_command=synced.held("stdout"))
+    synced.write(synced.far, {**sample_files(), "_artifacts/big.bin": noise("big", 24 << 20)})
     before = synced.read(synced.folder), synced.refs(synced.root)
     process = synced.start("pull", DATASET, REMOTE, "-y")
     try:
@@ -279,13 +288,16 @@ def test_a_pull_that_is_cut_short(synced, how):
             os.kill(child_of(process), signal.SIGKILL)
         else:
             process.send_signal(signal.SIGINT if how == "ctrl-c" else signal.SIGKILL)
-        _, err = process.communicate(timeout=30)
+        synced.let_go()
+        _, err = process.communicate(timeout=PATIENCE_S)
+        wait_gone(*map(int, (synced.home / "pid").read_text().split()))
     finally:
         process.kill()
         process.communicate()
     assert process.returncode == {"link": 9, "ctrl-c": 130, "kill": -9}[how], err
     assert "Traceback" not in err
     assert (synced.read(synced.folder), synced.refs(synced.root)) == before
+    synced.profile()
     here = arrived(synced.root)
     data = synced.audit("pull", DATASET, REMOTE, "-y")
     assert data["moved"]["resumed"] > max(1 << 20, here - AGAIN)
@@ -299,7 +311,7 @@ CONFLICTS = {"conflict", "ref-moved", "diverged", "remote-ahead", "locked", "cha
 def codes(processes):
     found = []
     for process in processes:
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE_S)
         assert "Traceback" not in err
         match = re.search(r"^code: (.+)$", err, re.MULTILINE)
         found.append(match[1] if match else process.returncode)

@@ -17,7 +17,7 @@ from support.lab import sample_files
 
 REMOTE = "bu-scc"
 NAMES = ("densegen/a", DATASET)
-PATIENCE_S = 30
+PATIENCE_S = 120
 
 
 def old(name):
@@ -81,8 +81,8 @@ def test_killed_over_ssh_a_push_of_two_moves_both_or_none(link, round_):
     ]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    push.communicate(timeout=60)
-    wait_for(lambda: not Path(f"/proc/{server}").exists())
+    push.communicate(timeout=PATIENCE_S)
+    wait_for(lambda: not is_alive(server))
     link.usr("--root", link.there, "recover").ok()
     assert read(link, link.there) in (whole(old), whole(new))
     for name in NAMES:
@@ -91,6 +91,13 @@ def test_killed_over_ssh_a_push_of_two_moves_both_or_none(link, round_):
     link.usr("push", "--all", REMOTE, "-y").ok()
     assert read(link, link.there) == whole(new)
     shutil.rmtree(link.there)
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def wait_for(condition):

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from support import datasets
+from support.memory import memory
 from support.people import make_who
 from usrstore.errors import ConflictError
 from usrstore.objects import recipe, tree
@@ -29,7 +30,6 @@ from usrstore.root import Root
 from usrstore.verbs import gc
 from usrstore.verbs.retention import Retention
 
-SHARED = "/dev/shm"
 HOUR = Retention(grace=3600.0)
 DATASETS = ["ns/a", "ns/b"]
 BODIES = {number: datasets.noise(f"body {number}", 100 + number) for number in range(8)}
@@ -82,7 +82,7 @@ class CollectionMachine(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.home = tempfile.mkdtemp(dir=SHARED if os.access(SHARED, os.W_OK) else None)
+        self.home = tempfile.mkdtemp(dir=memory())
         self.who = make_who()
         Root(self.home).create_store()
         self.made = {}  # what each state that a ref ever named holds

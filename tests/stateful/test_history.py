@@ -9,7 +9,6 @@ collection was told to forget, comes back bit for bit, from packs alone.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from support import datasets
 from support.datasets import DATASET
 from support.faults import CRASHED, FINISHED, Crash, in_child
+from support.memory import memory
 from support.pairs import LOCK_TIMEOUT_S, Place
 from support.people import make_who
 from usrstore.dataset import registry
@@ -32,7 +32,6 @@ from usrstore.verbs import checkout, gc, tags, undo
 from usrstore.verbs.retention import Retention
 from usrstore.verbs.revisions import peel, resolve
 
-SHARED = "/dev/shm"
 HEAD, FOLDER = f"heads/{DATASET}", f"folders/{DATASET}"
 PATHS = ["records.parquet", "meta.md", "_derived/ns/part-1", "_derived/ns/part-2", "x/y/z"]
 BODIES = st.sampled_from(
@@ -56,7 +55,7 @@ def frozen(files):
 class HistoryMachine(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
-        home = Path(tempfile.mkdtemp(dir=SHARED if os.access(SHARED, os.W_OK) else None))
+        home = Path(tempfile.mkdtemp(dir=memory()))
         self.place = Place(home, make_who("ada"))
         (home / "registry.yaml").write_bytes(registry.initial())
         self.folder = {"records.parquet": b"first"}

@@ -28,6 +28,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from support.memory import memory
 from usrstore.errors import RefConflictError, StorageError
 from usrstore.objects.ids import Kind, hash_object
 from usrstore.objects.names import check_ref
@@ -40,7 +41,6 @@ REFS = [check_ref(f"heads/ns/{name}") for name in "abc"]
 KINDS = st.sampled_from([Kind.CHUNK, Kind.CHUNK, Kind.TREE, Kind.RECIPE, Kind.MANIFEST])
 BODIES = st.integers(0, 30).map(lambda number: b"body %d " % number * (number * 40 + 1))
 ERRNO = st.sampled_from([errno.ENOSPC, errno.EIO, errno.EROFS])
-SHARED = "/dev/shm"
 
 
 class FailAt:
@@ -70,7 +70,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.home = tempfile.mkdtemp(dir=SHARED if os.access(SHARED, os.W_OK) else None)
+        self.home = tempfile.mkdtemp(dir=memory())
         self.packs = os.path.join(self.home, "packs")
         os.mkdir(self.packs)
         self.stored = {}  # what must be there: id → (kind, bytes)

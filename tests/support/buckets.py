@@ -14,6 +14,7 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from usrcli.drills.sshd import free_port
 from usrstore.odb.backend.address import Address
 from usrstore.odb.backend.bucket import BucketBackend
 
@@ -68,12 +69,6 @@ class Server:
 
 def fresh() -> str:
     return f"t-{uuid.uuid4().hex[:12]}"
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def await_port(port, *, process=None, patience_s=60.0):
@@ -143,7 +138,8 @@ def ceph_missing():
 def ceph(home):
     """A Ceph cluster of one, with its S3 gateway."""
     port = free_port()
-    subprocess.run([str(CEPH), "start", str(home), str(port)], check=True, timeout=120)
+    words = [str(CEPH), "start", str(home), str(port), str(free_port())]
+    subprocess.run(words, check=True, timeout=280)
     try:
         yield Server(f"http://127.0.0.1:{port}", keys("CEPH")).make_bucket()
     finally:

@@ -152,14 +152,14 @@ class Lab:
         """Run a command in a process of its own."""
         options.setdefault("stdin", subprocess.DEVNULL)
         done = subprocess.run(
-            [*USR, *map(str, words)], capture_output=True, timeout=60, check=False, **options
+            [*USR, *map(str, words)], capture_output=True, timeout=240, check=False, **options
         )
         return Said(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def raw(self, *words) -> bytes:
         """The bytes that a command writes to standard output."""
         done = subprocess.run(
-            [*USR, *(str(word) for word in words)], stdout=subprocess.PIPE, check=True, timeout=60
+            [*USR, *(str(word) for word in words)], stdout=subprocess.PIPE, check=True, timeout=240
         )
         return done.stdout
 

@@ -121,7 +121,8 @@ def test_a_slow_agent_is_left_before_it_is_done(drips, tmp_path):
     def behave(link):
         for _ in range(1200):
             if select.select([link], [], [], 0.05)[0]:
-                return left.append(link.recv(1))
+                left.append(link.recv(1))
+                break
             if drips:
                 link.sendall(b"\0")
 
