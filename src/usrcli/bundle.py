@@ -48,9 +48,15 @@ def bundle() -> None:
     help="Leave out what this state holds (again and again).",
 )
 @click.option("--split", metavar="SIZE", help="Parts of at most SIZE bytes: 700M, 4G.")
+@click.option("--tags/--no-tags", default=True, help="Tags of the states go with them [on].")
 @json_option
 def create(
-    file: str, revisions: tuple[str, ...], since: tuple[str, ...], split: str | None, as_json: bool
+    file: str,
+    revisions: tuple[str, ...],
+    since: tuple[str, ...],
+    split: str | None,
+    tags: bool,
+    as_json: bool,
 ) -> int:
     """Put the states that REVISIONS name into the new FILE.
 
@@ -70,6 +76,7 @@ def create(
             states,
             since=[_state(root, text)[1] for text in since],
             split=most,
+            tags=tags,
             emit=progress,
         )
     finally:
@@ -185,6 +192,7 @@ def _data(content: Content) -> dict[str, Any]:
         "carried": content.carried,
         "signature": content.verdict.status,
         "signer": content.verdict.key.fingerprint if content.verdict.key else None,
+        "tags": list(content.tags),
         "problems": list(content.problems),
     }
 
@@ -194,7 +202,8 @@ def _line(content: Content) -> str:
     what = (
         f"{plural(content.files, 'file')}, {human_bytes(content.size)}; " if content.files else ""
     )
+    named = f"; tagged {', '.join(content.tags)}" if content.tags else ""
     return (
         f"{content.dataset} {content.manifest.short}: {what}carries "
-        f"{human_bytes(content.carried)}; signed by {signer}"
+        f"{human_bytes(content.carried)}; signed by {signer}{named}"
     )

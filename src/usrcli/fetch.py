@@ -33,6 +33,7 @@ from usrstore.verbs.site import Site
     type=click.Choice(["strict", "tofu", "none"]),
     help="Which signatures to believe [.usr/config, else tofu].",
 )
+@click.option("--tags/--no-tags", default=True, help="Tags of the state follow it [on].")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def fetch(
     datasets: tuple[str, ...],
@@ -41,6 +42,7 @@ def fetch(
     sections: tuple[str, ...],
     paths: tuple[str, ...],
     trust: Mode | None,
+    tags: bool,
     as_json: bool,
 ) -> int:
     """Bring the state of every DATASET at REMOTE into the store, kept; no folder is touched.
@@ -64,7 +66,7 @@ def fetch(
         sites = [Site.open(root, name, who) for name in names]
         try:
             done = (
-                fetch_all(sites, peer, remote, mode=mode, scope=scope, emit=progress)
+                fetch_all(sites, peer, remote, mode=mode, tags=tags, scope=scope, emit=progress)
                 if sites
                 else []
             )

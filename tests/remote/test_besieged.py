@@ -321,6 +321,23 @@ def test_datasets_are_served_each_in_its_mode(served, intent):
     assert code("ns/x", "--read-only") == (None if intent == "pull" else "read-only")
 
 
+@pytest.mark.spec("P-23")
+@pytest.mark.parametrize(
+    ("asked", "tagged", "options", "code"),
+    [
+        ("ns/x", "ns/x", ("--read-only",), "read-only"),
+        ("ns/x", "ns/x", ("--dataset", "ns/x:ro"), "read-only"),
+        ("ns/x", "ns/y", ("--dataset", "ns/x", "--dataset", "ns/y:ro"), "read-only"),
+        ("ns/x", "ns/y", (), "graft"),
+        (None, "ns/x", (), "protocol"),
+    ],
+)
+def test_tags_alone_are_refused_where_a_push_would_be(served, asked, tagged, options, code):
+    first = [compare(dataset=asked, intent="diff")] if asked else []
+    tag = [message({"op": "tag", "dataset": tagged}), frame(b"E", b"")]
+    assert attack(served.path, [*first, *tag], *options).code == code
+
+
 def test_chunks_of_other_datasets_are_not_given_to_those_who_may_not_read_them(served):
     """Not even to somebody who knows their names."""
     secret = datasets.noise("secret", 5000)

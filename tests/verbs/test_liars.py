@@ -30,6 +30,7 @@ from usrstore.errors import (
     VerificationError,
 )
 from usrstore.objects.ids import Kind, hash_object
+from usrstore.remote.peer import Ask
 from usrstore.verbs import believing
 
 OLD, NEW = datasets.old_files(), datasets.new_files()
@@ -496,3 +497,42 @@ def test_a_false_tag_is_never_taken_and_the_state_is(what, way, pulling, pushing
         push_as(pair, lambda peer: Saying(peer, proposed=proposed))
     assert target.read() == NEW
     assert not [ref for ref in target.refs() if ref.startswith("tags/")]
+
+
+@pytest.mark.spec("P-23")
+@pytest.mark.parametrize("what", TAG_LIES)
+def test_a_false_tag_that_comes_alone_is_never_taken(what, pushing):
+    """The remote has the state already; whoever sends tags is not believed the more for it."""
+    pushing.push()
+    lie = dict(TAG_LIES[what])
+    head = pushing.there.head()
+    if "name" in lie:
+        _, (kind, data) = tag_of(head, name="a" * len(lie["name"]))
+        data = data.replace(b"a" * len(lie["name"]), lie["name"].encode())
+        false = hash_object(Kind.TAG, data), (kind, data)
+    else:
+        false = tag_of(**{"head": head, **lie})
+    peer = wires.connect(pushing.there.host())
+    try:
+        peer.compare(Ask(datasets.DATASET, "push"))
+        said = peer.tag(datasets.DATASET, dict([false, tag_of(head, name="good")]))
+    finally:
+        peer.close()
+    assert said.taken == ("good",)
+    assert [ref for ref in pushing.there.refs() if ref.startswith("tags/")] == [
+        f"tags/{datasets.DATASET}/good"
+    ]
+
+
+@pytest.mark.spec("P-23")
+def test_a_folder_that_changed_is_not_named(pushing):
+    pushing.push()
+    pushing.there.write({**pushing.there.read(), "meta.md": b"later"})
+    peer = wires.connect(pushing.there.host())
+    try:
+        peer.compare(Ask(datasets.DATASET, "push"))
+        with pytest.raises(UsrError, match="changed"):
+            peer.tag(datasets.DATASET, dict([tag_of(pushing.there.head())]))
+    finally:
+        peer.close()
+    assert not [ref for ref in pushing.there.refs() if ref.startswith("tags/")]

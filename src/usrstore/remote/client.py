@@ -21,12 +21,14 @@ from usrstore.remote.peer import (
     Carried,
     Compared,
     Held,
+    Nodes,
     Outcome,
     Piece,
     Planned,
     Probe,
     Proposal,
     Seen,
+    Tagged,
     Weight,
 )
 from usrstore.remote.wire import PROTOCOL, Record, Wire
@@ -209,6 +211,11 @@ class WirePeer:
             return Outcome(state)
 
         return self._checked(read)
+
+    def tag(self, dataset: str, nodes: Nodes) -> Tagged:
+        self.wire.send({"op": "tag", "dataset": dataset})
+        self._upload((kind, oid, 0, len(data), data) for oid, (kind, data) in nodes.items())
+        return self._checked(lambda: messages.parse_tagged(self._answer("tagged")))
 
     def _upload(self, records: Iterable[Record]) -> None:
         """Send a run; if the other end hangs up meanwhile, it has usually said why."""

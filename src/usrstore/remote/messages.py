@@ -33,6 +33,7 @@ from usrstore.remote.peer import (
     Probe,
     Proposal,
     Seen,
+    Tagged,
     Weight,
 )
 from usrstore.remote.wire import MAX_MESSAGE_BYTES, Record
@@ -43,6 +44,7 @@ _INTENTS = ("diff", "pull", "push")
 MAX_METADATA_BYTES = 1 << 30
 _NODE_BYTES = 256  # what an object costs us beside its bytes
 NAME_BYTES = 32  # of a name in a run of names
+_MAX_TAGGED = 1024  # names or notes about tags of one answer
 _MAX_LISTED_BYTES = 32 << 20
 MAX_GAUGE_BYTES = 1 << 30  # of one measurement
 MAX_GAUGED_BYTES = 4 << 30  # of all measurements of one session
@@ -309,6 +311,19 @@ def parse_proposal(fields: Fields, nodes: Nodes, manifests: dict[ManifestId, byt
         keep_replaced=fields.flag("keep_replaced"),
         lock_timeout_s=_timeout(fields),
     )
+
+
+def tagged_message(tagged: Tagged) -> dict[str, Any]:
+    return {"op": "tagged", "taken": tagged.taken, "notes": tagged.notes}
+
+
+def parse_tagged(fields: Fields) -> Tagged:
+    taken, notes = (
+        tuple(printable(str(text)[:4096]) for text in fields.sequence(name, most=_MAX_TAGGED))
+        for name in ("taken", "notes")
+    )
+    fields.done()
+    return Tagged(taken, notes)
 
 
 def error_message(error: UsrError) -> dict[str, Any]:

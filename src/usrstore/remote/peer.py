@@ -2,7 +2,7 @@
 
 A pull asks compare → want → send; a push asks compare → offer → plan → publish: at most four
 questions, however large the dataset. Several datasets are pushed with `hold` in place of
-`publish`, and one `promote` at the end. A peer believes nothing it is told, and changes nothing
+`publish`, and one `promote` at the end. Where only tags are new, compare → tag. A peer believes nothing it is told, and changes nothing
 that a reader can see before the end of `publish`.
 """
 
@@ -212,6 +212,13 @@ class Carried(NamedTuple):
     back_us: int
 
 
+class Tagged(NamedTuple):
+    """What became of tags that were sent: names of those taken, and what to say of the others."""
+
+    taken: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 class Held(NamedTuple):
     """A dataset at a peer.
 
@@ -283,6 +290,10 @@ class Peer(Protocol):
 
     def promote(self) -> Outcome:
         """Promote what is held, every dataset of it, and advance once: all or nothing."""
+        ...
+
+    def tag(self, dataset: str, nodes: Nodes) -> Tagged:
+        """Name the state that was compared, and that is whole there, by these tags."""
         ...
 
     def traffic(self) -> tuple[int, int, int]:

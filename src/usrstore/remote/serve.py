@@ -116,6 +116,7 @@ class _Session:
             "publish": self._publish,
             "hold": self._hold,
             "promote": self._promote,
+            "tag": self._tag,
         }
 
     def answer(self, message: dict[str, Any]) -> None:
@@ -228,6 +229,15 @@ class _Session:
     def _promote(self, fields: Fields) -> None:
         fields.done()
         self._published(self._peer.promote())
+
+    def _tag(self, fields: Fields) -> None:
+        dataset = fields.text("dataset", most=1024)
+        fields.done()
+        self._limits.check(dataset, writing=True)
+        nodes, _ = messages.split_records(
+            self._wire.receive_objects(), kinds=(Kind.TAG,), most=self._limits.max_metadata
+        )
+        self._wire.send(messages.tagged_message(self._peer.tag(dataset, nodes)))
 
     def _published(self, outcome: Outcome) -> None:
         self._wire.send(

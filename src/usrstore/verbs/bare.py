@@ -7,7 +7,8 @@ packs; the head moves last, by an exclusive creation, once all that it reaches i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from usrstore.errors import (
     ConflictError,
@@ -40,17 +41,19 @@ from usrstore.remote.peer import (
     Ask,
     Compared,
     Held,
+    Nodes,
     Outcome,
     Piece,
     Planned,
     Probe,
     Proposal,
     Seen,
+    Tagged,
     Weight,
 )
 from usrstore.root import TOOL, Who
 from usrstore.trust.policy import Policy
-from usrstore.verbs import answering
+from usrstore.verbs import answering, tagging
 from usrstore.verbs.depositing import Depositing
 
 ROLL_BYTES = 64 << 20
@@ -90,10 +93,12 @@ class Bare:
         )
         self._overlay = Overlay(self._database)
         self._dataset: DatasetId | None = None
+        self._refs: Mapping[RefName, ObjectId] = {}
         self._head: ManifestId | None = None
         self._listing: Listing = {}
         self._contents: dict[ContentHash, FileEntry] = {}
         self._depositing: Depositing | None = None
+        self._tagged: dict[RefName, Change] = {}
         self._changes: dict[RefName, Change] = {}
         self._reason = ""
 
@@ -133,6 +138,7 @@ class Bare:
         self._dataset = names.check_dataset(ask.dataset)
         newest = self._states.newest()
         oid = newest.refs.get(head_ref(self._dataset)) if newest else None
+        self._refs = newest.refs if newest else {}
         self._head = None if oid is None else ManifestId(oid)
         self._listing, self._contents = {}, {}
         self._overlay = Overlay(self._database)  # what is held is in packs already
@@ -151,9 +157,7 @@ class Bare:
             columns=manifest.columns if manifest else None,
             schema=manifest.schema if manifest else None,
             events=manifest.events if manifest else None,
-            nodes=answering.tree_nodes(self._get, root.tree, ask.have)
-            if root is not None and root.tree != ask.root
-            else {},
+            nodes={**self._tree_nodes(root, ask), **self._tags()},
             registry=self._registry(manifest),
             state=Seen(newest.number, newest.oid) if newest else None,
             seen=answering.remembers(self._states, ask.seen),
@@ -161,6 +165,16 @@ class Bare:
             manifests=answering.chain(self._get, self._head, ask.known),
             now_us=self._who.now_us(),
         )
+
+    def _tree_nodes(self, root: FolderEntry | None, ask: Ask) -> Nodes:
+        if root is None or root.tree == ask.root:
+            return {}
+        return answering.tree_nodes(self._get, root.tree, ask.have)
+
+    def _tags(self) -> Nodes:
+        if self._head is None:
+            return {}
+        return tagging.of_state(self._database, self._refs, self._asked(), self._head)
 
     def _get(self, kind: Kind, oid: ObjectId) -> bytes:
         return self._overlay.get(kind, oid)
@@ -217,13 +231,24 @@ class Bare:
         if self._head != proposal.expected_head or there != proposal.expected_root:
             raise self._moved(self._asked())
         exclusive.probe_create(self.backend, self._where)
+        policy = self._policy(self._asked())
+        tags, _ = tagging.judged(
+            self._asked(), self._refs, proposal.nodes, proposal.manifest, policy
+        )
+        taken = {change.new for change in tags.values()}
+        nodes = {
+            oid: node
+            for oid, node in proposal.nodes.items()
+            if node[0] is not Kind.TAG or oid in taken
+        }
         self._depositing = Depositing(
             self._overlay,
-            proposal,
+            replace(proposal, nodes=nodes),
             self._head,
-            policy=self._policy(self._asked()),
+            policy=policy,
             where=self._where,
         )
+        self._tagged = tags
         return self._depositing.plan(self._listing)
 
     def publish(self, pieces: Iterable[Piece]) -> Outcome:
@@ -236,6 +261,7 @@ class Bare:
         self._depositing.take(pieces)
         proposal = self._depositing.proposal
         self._changes[head_ref(self._asked())] = Change(self._head, proposal.manifest)
+        self._changes.update(self._tagged)
         self._reason = " ".join(("push", *proposal.checks.policy))
         self._depositing = None
 
@@ -246,8 +272,27 @@ class Bare:
         try:
             state = self._states.advance(changes, self._who.act(self._reason))
         except RefConflictError as exc:
-            raise self._moved(*map(dataset_of, changes)) from exc
+            raise self._moved(*sorted(set(map(dataset_of, changes)))) from exc
         return Outcome(Seen(state.number, state.oid))
+
+    def tag(self, dataset: str, nodes: Nodes) -> Tagged:
+        name = self._asked()
+        if dataset != name or self._head is None:
+            raise GraftError(f"tags of {dataset} after a question about {name}")
+        changes, notes = tagging.judged(name, self._refs, nodes, self._head, self._policy(name))
+        taken = tagging.names(changes)
+        if changes:
+            exclusive.probe_create(self.backend, self._where)
+            with self._database.batch() as batch:  # I3: the tags before the refs
+                for change in changes.values():
+                    assert change.new is not None
+                    batch.put(Kind.TAG, change.new, nodes[change.new][1])
+            act = self._who.act(f"tags that came: {' '.join(taken)}")
+            try:
+                self._states.advance(changes, act)
+            except RefConflictError as exc:
+                raise self._moved(name) from exc
+        return Tagged(taken, tuple(notes))
 
     def _moved(self, *datasets: DatasetId) -> ConflictError:
         names = " or ".join(datasets)

@@ -24,7 +24,7 @@ from usrstore.errors import (
 )
 from usrstore.objects.ids import ChunkId, Kind, ManifestId, ObjectId
 from usrstore.objects.manifest import Signed
-from usrstore.objects.names import DatasetId, head_ref, heads_of
+from usrstore.objects.names import DatasetId, RefName, head_ref, heads_of
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.objects.tree import FileEntry
 from usrstore.odb import durable, reach
@@ -36,6 +36,7 @@ from usrstore.odb.states import Change, States
 from usrstore.remote.peer import Ask, Compared
 from usrstore.root import TOOL, Root, Who
 from usrstore.trust.policy import Policy, Verdict, judge
+from usrstore.verbs import tagging
 from usrstore.verbs.bare import Bare
 from usrstore.verbs.sending import Sending
 from usrstore.verbs.site import Site
@@ -52,6 +53,7 @@ class Content:
         needs: the states that an incremental bundle builds on.
         files, size: of the state; `carried`: bytes of it that are in the bundle.
         verdict: what its signature is worth.
+        tags: the names that it has in the bundle.
         problems: what is wrong with it; empty for a good one.
     """
 
@@ -62,6 +64,7 @@ class Content:
     size: int
     carried: int
     verdict: Verdict
+    tags: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -83,6 +86,7 @@ def create(
     *,
     since: Sequence[ManifestId] = (),
     split: int | None = None,
+    tags: bool = True,
     emit: Emit = silent,
 ) -> BundleResult:
     """Put states into one new file, or into parts of at most `split` bytes.
@@ -94,6 +98,7 @@ def create(
         states: at most one of each dataset.
         since: states whose objects are left out.
         split: the most that one file may have.
+        tags: those of the states go with them.
         emit: progress.
 
     Raises:
@@ -116,12 +121,18 @@ def create(
         with ArchiveWriter(os.path.join(scratch, "bundle")) as archive:
             database = Database(archive, scratch)
             contents = []
+            changes: dict[RefName, Change] = {}
             for dataset, oid in states:
+                named = tagging.offered(Site.open(root, dataset, who), oid) if tags else {}
                 with database.batch() as batch:
-                    contents.append(
-                        _put_state(root, who, dataset, oid, batch, left_out, tuple(since), emit)
+                    content = _put_state(
+                        root, who, dataset, oid, batch, left_out, tuple(since), emit
                     )
-            changes = {head_ref(name): Change(None, oid) for name, oid in states}
+                    for tag, (_, data) in named.items():
+                        batch.put(Kind.TAG, tag, data)
+                refs = tagging.refs_of(dataset, named, oid)
+                contents.append(replace(content, tags=tagging.names(refs)))
+                changes |= {head_ref(dataset): Change(None, oid), **refs}
             States(archive).advance(changes, who.act("bundle"))
             archive.create(ABOUT, _about(contents))
             archive.finish()
@@ -214,6 +225,7 @@ def _about(contents: Sequence[Content]) -> bytes:
                 "files": content.files,
                 "size": content.size,
                 "carried": content.carried,
+                "tags": list(content.tags),
             }
             for content in contents
         ],
@@ -234,6 +246,7 @@ class Bundle:
             newest = States(self.backend).newest()
             if newest is None:
                 raise DecodeError(f"{path} is no bundle: it names no state")
+            self.refs = newest.refs
             self.heads = dict(sorted(heads_of(newest.refs).items()))
             self.needs = self._read_needs()
         except BaseException:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from usrstore.errors import DecodeError, IntegrityError, ObjectNotFoundError
 from usrstore.objects.ids import ContentHasher, Kind, ManifestId, TreeId
-from usrstore.objects.manifest import Signed
+from usrstore.objects.manifest import Signed, Tag
 from usrstore.objects.names import DatasetId
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.objects.tree import FileEntry
@@ -26,29 +28,12 @@ def verify(bundle: Bundle, policy: Policy, *, emit: Emit = silent) -> list[Conte
         _Check(bundle, dataset, oid, policy, emit).content()
         for dataset, oid in bundle.heads.items()
     ]
-    return [
-        Content(*_fields(content), problems=(*damage, *content.problems)) if damage else content
-        for content in found
-    ]
+    return [replace(content, problems=(*damage, *content.problems)) for content in found]
 
 
 def _damaged(bundle: Bundle) -> dict[str, str]:
     bundle.database.refresh()
     return bundle.database.damaged
-
-
-def _fields(
-    content: Content,
-) -> tuple[DatasetId, ManifestId, tuple[ManifestId, ...], int, int, int, Verdict]:
-    return (
-        content.dataset,
-        content.manifest,
-        content.needs,
-        content.files,
-        content.size,
-        content.carried,
-        content.verdict,
-    )
 
 
 class _Check:
@@ -65,6 +50,7 @@ class _Check:
         self._emit = emit
         self._needs = bundle.needs.get(dataset, ())
         self._problems: list[str] = []
+        self._tags: list[str] = []
         self._carried = 0
 
     def content(self) -> Content:
@@ -83,6 +69,7 @@ class _Check:
                 files, size = self._partly()
             else:
                 files, size = self._wholly(manifest.tree)
+            self._named()
         except (DecodeError, IntegrityError, ObjectNotFoundError) as exc:
             self._problems.append(exc.message)
         return Content(
@@ -93,8 +80,23 @@ class _Check:
             size,
             self._carried,
             verdict,
+            tuple(self._tags),
             tuple(self._problems),
         )
+
+    def _named(self) -> None:
+        """Every tag must be one of this state, under its own name, and as it was signed."""
+        for ref, oid in sorted(self._bundle.refs.items()):
+            if not ref.startswith(f"tags/{self._dataset}/"):
+                continue
+            name = ref.rpartition("/")[2]
+            self._tags.append(name)
+            signed = Signed.decode(self._get(Kind.TAG, oid))
+            tag = Tag.parse(signed.payload)
+            if (tag.dataset, tag.name, tag.manifest) != (self._dataset, name, self._oid):
+                self._problems.append(f"tag {name} is really {tag.name} of {tag.manifest.short}")
+            elif judge(signed, self._policy).status == "bad":
+                self._problems.append(f"tag {name}: its signature does not hold")
 
     def _wholly(self, root: TreeId) -> tuple[int, int]:
         """Every file put together must hash to its content."""

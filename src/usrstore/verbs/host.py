@@ -32,6 +32,7 @@ from usrstore.remote.peer import (
     Probe,
     Proposal,
     Seen,
+    Tagged,
     Weight,
 )
 from usrstore.root import Root, Who
@@ -289,9 +290,7 @@ class Host:
             )
         )
         oid, nodes = proposal.manifest, proposal.nodes
-        self._together.then(
-            lambda: tagging.take(site, nodes, oid, place="push", mode=self._trust) and None
-        )
+        self._together.then(lambda: tagging.take(site, nodes, oid, place="push", mode=self._trust))
         self._reason = " ".join(("push", *proposal.checks.policy))
         self._held_files += len(settled.listing)
         self._held_chunks += sum(len(target.chunks) for target in settled.stage.targets)
@@ -312,6 +311,17 @@ class Host:
         manifest = site.manifest(proposal.manifest)
         what = f"what was pushed as {site.dataset}"
         return lambda stage: vetting.vet_stage(site, manifest, stage, what=what)
+
+    def tag(self, dataset: str, nodes: Nodes) -> Tagged:
+        site = self._asked()
+        if dataset != site.dataset:
+            raise GraftError(f"tags of {dataset} after a question about {site.dataset}")
+        if not self._root.writable or self._read_only:
+            raise ReadOnlyError(f"{self._root.path} may only be read; nothing was changed")
+        head = site.head() if self._root.has_store else None
+        if head is None or self._found is None or site.manifest(head).tree != self._found.tree:
+            raise _changed(site.folder)  # the state that they name is not what lies there
+        return tagging.take(site, nodes, head, place="push", mode=self._trust)
 
     def traffic(self) -> tuple[int, int, int]:
         return 0, 0, 0

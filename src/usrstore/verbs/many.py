@@ -21,8 +21,8 @@ from usrstore.verbs.audit import SyncResult
 from usrstore.verbs.meeting import Meeting
 from usrstore.verbs.options import OnMeeting, Options
 from usrstore.verbs.problems import inventory_check
-from usrstore.verbs.pull import pull
-from usrstore.verbs.push import push
+from usrstore.verbs.pull import bring_tags, pull
+from usrstore.verbs.push import push, tags_to_send
 from usrstore.verbs.recover import recover
 from usrstore.verbs.site import Site
 from usrstore.verbs.together import Together
@@ -95,8 +95,12 @@ def transfer(
     together, results = Together(root, who), []
     try:
         for number, (site, plan) in enumerate(zip(sites, plans, strict=True), 1):
-            if _is_noted(plan):
+            if _is_noted(plan) and not (action == "push" and tags_to_send(plan.meeting, options)):
                 together.then(lambda met=plan.meeting: _remember(met))  # type: ignore[misc]
+                if action == "pull":
+                    together.then(
+                        lambda met=plan.meeting: bring_tags(met, options, emit)  # type: ignore[misc]
+                    )
                 results.append(plan)
                 continue
             with naming(site.dataset, count):

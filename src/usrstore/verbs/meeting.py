@@ -308,7 +308,8 @@ def take_tags(met: Meeting, mode: Mode, emit: Emit) -> None:
         return
     if site.manifest(answer.head).tree != answer.root.tree:
         return  # the folder there has gone on: its signed state is not what came
-    for note in tagging.take(site, answer.nodes, answer.head, place=met.remote, mode=mode):
+    took = tagging.take(site, answer.nodes, answer.head, place=met.remote, mode=mode)
+    for note in took.notes:
         emit(Event("note", text=note))
 
 

@@ -96,8 +96,9 @@ def pull(
     if not _differ(met.local, wanted):
         if not options.dry_run:
             note_agreement(met, verified, together)
-            if together is None and met.relation is Relation.SAME:
-                _take_tags(met, options, emit)
+            if met.relation is Relation.SAME:
+                with ending(together, site.root, site.who, "pull") as joint:
+                    joint.then(lambda: bring_tags(met, options, emit))
         return SyncResult(
             "pull", "NO-OP", met, options.checks, met.head, verdict, scope=options.scope
         )
@@ -121,7 +122,7 @@ def pull(
             commit.commit(own, message="kept before a pull replaced it", emit=emit)
         manifest, taken, resumed = _receive(met, peer, wanted, verified, options, joint, emit)
         joint.then(lambda: remember_theirs(met, verified))
-        joint.then(lambda: _take_tags(met, options, emit))
+        joint.then(lambda: bring_tags(met, options, emit))
     seconds = time.monotonic() - began
     moved = Moved.since(before, peer, payload=taken, resumed=resumed, seconds=seconds)
     return SyncResult(
@@ -191,7 +192,7 @@ def _merge(
             emit=emit,
         )
         joint.then(lambda: remember_theirs(met, verified))
-        joint.then(lambda: _take_tags(met, options, emit))
+        joint.then(lambda: bring_tags(met, options, emit))
     seconds = time.monotonic() - began
     moved = Moved.since(before, peer, payload=payload, resumed=0, seconds=seconds)
     verdict = verified.verdict if verified else None
@@ -213,7 +214,8 @@ def _as_found(met: Meeting) -> ManifestId:
     )
 
 
-def _take_tags(met: Meeting, options: Options, emit: Emit) -> None:
+def bring_tags(met: Meeting, options: Options, emit: Emit) -> None:
+    """The tags of what came, unless they were not asked for."""
     if options.tags and options.whole:
         take_tags(met, options.trust, emit)
 

@@ -65,6 +65,7 @@ def push(
     if not compare(wanted, met.there).changed:
         if not options.dry_run:
             _note_agreement(met, options, together)
+            _send_tags(met, peer, options, emit)
         return SyncResult("push", "NO-OP", met, options.checks, met.head, scope=options.scope)
     if met.relation is Relation.REMOTE_AHEAD and not options.force:
         raise ConflictError(
@@ -262,6 +263,29 @@ def _note_agreement(met: Meeting, options: Options, together: Together | None) -
         except TrustError:
             return  # nothing of theirs was taken, so there is nothing to refuse
     note_agreement(met, verified, together)
+
+
+def tags_to_send(met: Meeting, options: Options) -> Nodes:
+    """Our tags of the state that the remote has, and that it lacks; none for a folder that went on."""
+    site, answer = met.site, met.answer
+    if not (options.tags and options.whole) or answer.head is None or answer.root is None:
+        return {}
+    if site.manifest(answer.head).tree != answer.root.tree:
+        return {}
+    ours = tagging.offered(site, answer.head)
+    return {oid: node for oid, node in ours.items() if oid not in answer.nodes}
+
+
+def _send_tags(met: Meeting, peer: Peer, options: Options, emit: Emit) -> None:
+    """Nothing else is new there."""
+    nodes = tags_to_send(met, options)
+    if not nodes:
+        return
+    sent = peer.tag(met.site.dataset, nodes)
+    if sent.taken:
+        emit(Event("note", text=f"tags that went to {met.remote}: {', '.join(sent.taken)}"))
+    for note in sent.notes:
+        emit(Event("note", text=f"{met.remote}: {note}"))
 
 
 def _note(met: Meeting, manifest: ManifestId, options: Options, together: Together) -> None:
