@@ -18,12 +18,13 @@ def find_profile(root: Root | None, name: str) -> Profile:
     return profiles.find(remotes_path(root), name)
 
 
-def connect(profile: Profile, root: Root | None = None) -> Peer:
+def connect(profile: Profile, root: Root | None = None, *, wait: bool = True) -> Peer:
     """A peer at a remote.
 
     Args:
         profile: where it is.
         root: ours; what goes into a bucket is made ready in its store.
+        wait: until a host has answered; else the first question does.
 
     Raises:
         RemoteError, or what opening the other root raises.
@@ -41,12 +42,13 @@ def connect(profile: Profile, root: Root | None = None) -> Peer:
         return bucket.connect(profile, credentials.gather(os.environ), make_who(root), root)
     from usrstore.remote import ssh
 
-    return ssh.connect(profile, os.environ)
+    return ssh.connect(profile, os.environ, wait=wait)
 
 
 @contextlib.contextmanager
 def peer_of(root: Root, name: str) -> Iterator[Peer]:
-    peer = connect(find_profile(root, name), root)
+    """A peer for a command that looks at its own folder while the other end starts."""
+    peer = connect(find_profile(root, name), root, wait=False)
     try:
         yield peer
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
 import select
@@ -15,11 +16,12 @@ from usrcli.context import make_who, settings
 from usrstore.errors import UsrError
 from usrstore.objects.names import check_dataset
 from usrstore.remote import messages
+from usrstore.remote.gather import GatheringWriter
 from usrstore.remote.patience import IDLE_S, Patience, PatientReader, PatientWriter
 from usrstore.remote.peer import Peer
 from usrstore.remote.serve import Limits
 from usrstore.remote.serve import serve as serve_channel
-from usrstore.remote.wire import MAGIC, StreamChannel, Wire
+from usrstore.remote.wire import MAGIC, READ_BYTES, StreamChannel, Wire
 from usrstore.root import TOOL, Root
 from usrstore.trust.policy import Mode
 from usrstore.verbs import believing
@@ -27,7 +29,7 @@ from usrstore.verbs.host import Host
 
 _LINGER_BYTES = 1 << 20
 _LINGER_S = 2.0
-_BUFFER_BYTES = 1 << 20
+_PIPE_BYTES = 1 << 20
 
 
 @click.command(short_help="Answer another usr over standard input and output")
@@ -84,12 +86,14 @@ def serve(
       ForceCommand usr serve --stdio --root /data/usr --read-only --max-time 7200
     """  # noqa: D301
     # Nothing but frames may reach standard output: whatever prints goes to standard error.
+    for descriptor in (0, 1):
+        _widen(descriptor)
     patience = Patience(idle_s=idle_timeout, total_s=max_time)
-    out = io.BufferedWriter(PatientWriter(os.dup(1), patience), _BUFFER_BYTES)
+    out = GatheringWriter(PatientWriter(os.dup(1), patience).write)
     os.dup2(2, 1)
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    channel = StreamChannel(io.BufferedReader(PatientReader(0, patience), _BUFFER_BYTES), out)
+    channel = StreamChannel(io.BufferedReader(PatientReader(0, patience), READ_BYTES), out)
     limits = Limits(
         read_only=read_only,
         datasets=_modes(datasets) if datasets else None,
@@ -105,6 +109,15 @@ def serve(
     else:
         serve_channel(channel, peer, tool=TOOL, limits=limits)
     _linger()
+
+
+def _widen(descriptor: int) -> None:
+    """Let a pipe hold as much as we read at once: sshd makes it 64 KiB, and waits for each of them.
+
+    What is no pipe, or on a system that cannot, stays as it is.
+    """
+    with contextlib.suppress(AttributeError, OSError):
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _linger() -> None:

@@ -41,17 +41,29 @@ class WirePeer:
     """Speaks the protocol; one per command.
 
     Args:
-        wire: frames to the serving end, whose magic has been read.
+        wire: frames to the serving end.
         where: the remote's name, for errors.
         close: ends the connection.
+        ready: raises if it is known by now that there is none; never waits.
     """
 
-    def __init__(self, wire: Wire, where: str, close: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        where: str,
+        close: Callable[[], None],
+        *,
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:
         self.wire = wire
+        self._ready = ready
         self.hello: dict[str, Any] = {}
         self.questions = 0
         self._where = where
         self._close = close
+
+    def ready(self) -> None:
+        self._ready()
 
     def greet(self) -> None:
         """Say who we are, without waiting: the answer is read with the first reply."""

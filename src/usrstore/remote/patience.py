@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 from usrstore.errors import ConnectionLostError, ProtocolError
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer, WriteableBuffer
+    from collections.abc import Sequence
+
+    from _typeshed import WriteableBuffer
 
 IDLE_S = 3600.0  # a person may be reading the plan before they say yes
 BUSY_S = 300.0  # once a transfer has begun, nobody is asked anything
@@ -93,7 +95,7 @@ class PatientReader(io.RawIOBase):
         return size
 
 
-class PatientWriter(io.RawIOBase):
+class PatientWriter:
     """The writing end of a pipe or socket, with an account of waiting."""
 
     def __init__(self, descriptor: int, patience: Patience) -> None:
@@ -103,14 +105,11 @@ class PatientWriter(io.RawIOBase):
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
 
-    def writable(self) -> bool:
-        return True
-
-    def write(self, buffer: ReadableBuffer) -> int:
-        """Raises: ConnectionLostError: nobody took it for too long."""
+    def write(self, pieces: Sequence[bytes | memoryview]) -> int:
+        """Some of these, and how many bytes. Raises: ConnectionLostError: not taken for too long."""
         while True:
             try:
-                size = os.write(self._descriptor, buffer)
+                size = os.writev(self._descriptor, pieces)
             except BlockingIOError:
                 try:
                     self._patience.wait(self._poll)

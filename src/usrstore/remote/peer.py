@@ -234,6 +234,10 @@ class Held(NamedTuple):
 class Peer(Protocol):
     """One end, for one dataset at a time. Every call may raise any UsrError."""
 
+    def ready(self) -> None:
+        """Raise what is known by now to be wrong with the connection; never waits."""
+        ...
+
     def probe(self) -> Probe:
         """Look at the place itself; leaves nothing behind."""
         ...

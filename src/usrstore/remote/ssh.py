@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-import selectors
+import select
 import shlex
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import IO
 
 from usrstore.errors import ConnectionLostError, RemoteError
 from usrstore.remote import symptoms
 from usrstore.remote.client import WirePeer
+from usrstore.remote.gather import GatheringWriter
 from usrstore.remote.messages import printable
 from usrstore.remote.profiles import Profile
-from usrstore.remote.wire import MAGIC, StreamChannel, Wire
+from usrstore.remote.wire import MAGIC, READ_BYTES, StreamChannel, Wire
 
 CONNECT_TIMEOUT_S = 10
 _HELLO_TIMEOUT_S = 60.0
@@ -66,8 +69,14 @@ def serve_command(profile: Profile, *extra: str) -> str:
     return f"{profile.usr_command} serve --stdio --root {quoted}{tail}"
 
 
-def connect(profile: Profile, environment: Mapping[str, str]) -> WirePeer:
-    """Start the remote end and wait for its hello.
+def connect(profile: Profile, environment: Mapping[str, str], *, wait: bool = True) -> WirePeer:
+    """Start the remote end, and wait for its hello.
+
+    Args:
+        profile: the remote.
+        environment: see `ssh_arguments`.
+        wait: else whoever has work of its own to do first finds out with the first question, or
+            by `ready`. Where ssh may ask a person, it is waited for in any case.
 
     Raises:
         RemoteError: saying which step failed, with what ssh said.
@@ -82,7 +91,13 @@ def connect(profile: Profile, environment: Mapping[str, str]) -> WirePeer:
         told = f"{line} ({symptom.meaning})" if symptom.meaning else line
         return told, symptoms.remedy(symptom, profile, key_path(profile, environment))
 
-    return open_process(arguments, f"remote {profile.name}", patience_s=patience, advise=advise)
+    return open_process(
+        arguments,
+        f"remote {profile.name}",
+        patience_s=patience,
+        advise=advise,
+        wait=wait or not profile.batch_mode,
+    )
 
 
 Advise = Callable[[Sequence[str]], tuple[str, str | None]]
@@ -99,25 +114,30 @@ def open_process(
     *,
     patience_s: float = _HELLO_TIMEOUT_S,
     advise: Advise = _last_line,
+    wait: bool = True,
 ) -> WirePeer:
     """A peer behind a process that runs `usr serve --stdio` one way or another."""
-    link = _Process(arguments, where, advise)
+    link = _Process(arguments, where, patience_s, advise)
     try:
-        link.find_magic(patience_s)
+        if wait:
+            link.find_magic()
+        peer = WirePeer(Wire(link.channel), where, link.close, ready=link.look)
+        peer.greet()
     except BaseException:
         link.close()
         raise
-    peer = WirePeer(Wire(link.channel), where, link.close)
-    peer.greet()
     return peer
 
 
 class _Process:
     """The child, its pipes, and the end of what it wrote to stderr."""
 
-    def __init__(self, arguments: list[str], where: str, advise: Advise) -> None:
+    def __init__(self, arguments: list[str], where: str, patience_s: float, advise: Advise) -> None:
         self._where = where
         self._advise = advise
+        self._patience_s = patience_s
+        self._deadline = time.monotonic() + patience_s
+        self._seen, self._skipped = b"", 0
         try:
             # Its stdin is ours alone: the caller's is never eaten.
             self._child = subprocess.Popen(
@@ -125,7 +145,7 @@ class _Process:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                bufsize=_PIPE_BYTES,
+                bufsize=READ_BYTES,
                 pipesize=_PIPE_BYTES,
             )
         except OSError as exc:
@@ -137,9 +157,14 @@ class _Process:
         self._tail = b""
         self._drain = threading.Thread(target=self._read_stderr, daemon=True)
         self._drain.start()
+        self.channel = _Link(self)
+
+    @property
+    def pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        """What it says, and what it is told."""
         assert self._child.stdin is not None
         assert self._child.stdout is not None
-        self.channel = StreamChannel(self._child.stdout, self._child.stdin, lost=self.reason)
+        return self._child.stdout, self._child.stdin
 
     def _read_stderr(self) -> None:
         assert self._child.stderr is not None
@@ -162,39 +187,44 @@ class _Process:
         told, remedy = self._advise(said)
         return told or (f"exit status {status}" if status is not None else "no more data"), remedy
 
-    def find_magic(self, patience_s: float) -> None:
+    def look(self) -> None:
+        """Skip what is there of the login; never waits. Raises: RemoteError, as `find_magic`."""
+        self.find_magic(wait=False)
+
+    def find_magic(self, *, wait: bool = True) -> None:
         """Skip what login shells print before the hello.
 
         Raises:
             RemoteError: the process ended, or was silent for too long, before the hello.
         """
-        assert self._child.stdout is not None
-        descriptor = self._child.stdout.fileno()
-        deadline = time.monotonic() + patience_s
-        seen, skipped = b"", 0
-        with selectors.DefaultSelector() as selector:
-            selector.register(descriptor, selectors.EVENT_READ)
-            while not seen.endswith(MAGIC):
-                left = deadline - time.monotonic()
-                if left <= 0 or not selector.select(left):
-                    raise RemoteError(
-                        f"{self._where} did not answer within {patience_s:g} s; "
-                        "nothing was changed",
-                        hint=f"usr remotes doctor --remote {self._name}",
-                        code="remote-silent",
-                    )
-                byte = os.read(descriptor, 1)
-                skipped += 1
-                if skipped > _MAX_NOISE_BYTES:
-                    raise RemoteError(
-                        f"{self._where} sent {_MAX_NOISE_BYTES} bytes and no hello; "
-                        "nothing was changed",
-                        hint=f"usr remotes doctor --remote {self._name}",
-                        code="remote-no-hello",
-                    )
-                if not byte:
-                    raise self._no_hello(seen)
-                seen = (seen + byte)[-_NOISE_BYTES:]
+        if self._seen.endswith(MAGIC):
+            return
+        descriptor = self.pipes[0].fileno()
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        while not self._seen.endswith(MAGIC):
+            left = self._deadline - time.monotonic() if wait else 0.0
+            if not poll.poll(max(0.0, left) * 1000):
+                if not wait:
+                    return
+                raise RemoteError(
+                    f"{self._where} did not answer within {self._patience_s:g} s; "
+                    "nothing was changed",
+                    hint=f"usr remotes doctor --remote {self._name}",
+                    code="remote-silent",
+                )
+            byte = os.read(descriptor, 1)
+            self._skipped += 1
+            if self._skipped > _MAX_NOISE_BYTES:
+                raise RemoteError(
+                    f"{self._where} sent {_MAX_NOISE_BYTES} bytes and no hello; "
+                    "nothing was changed",
+                    hint=f"usr remotes doctor --remote {self._name}",
+                    code="remote-no-hello",
+                )
+            if not byte:
+                raise self._no_hello(self._seen)
+            self._seen = (self._seen + byte)[-_NOISE_BYTES:]
 
     @property
     def _name(self) -> str:
@@ -226,6 +256,8 @@ class _Process:
         )
 
     def close(self) -> None:
+        if not self._seen.endswith(MAGIC):
+            self._child.terminate()  # still on its way: whoever closes does not wait for it
         for stream in (self._child.stdin, self._child.stdout):
             with contextlib.suppress(OSError, ValueError):
                 if stream is not None:
@@ -239,3 +271,31 @@ class _Process:
         with contextlib.suppress(OSError, ValueError):
             if self._child.stderr is not None:
                 self._child.stderr.close()
+
+
+class _Link(StreamChannel):
+    """The pipes of a process, from its hello on: why there is none is said before all else."""
+
+    def __init__(self, process: _Process) -> None:
+        said, told = process.pipes
+        tell = functools.partial(os.writev, told.fileno())
+        super().__init__(said, GatheringWriter(tell), lost=process.reason)
+        self._process = process
+
+    def read(self, size: int) -> bytes:
+        self._process.find_magic()
+        return super().read(size)
+
+    def write(self, data: bytes | memoryview) -> None:
+        try:
+            super().write(data)
+        except ConnectionLostError:
+            self._process.find_magic()
+            raise
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except ConnectionLostError:
+            self._process.find_magic()
+            raise

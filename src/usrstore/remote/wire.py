@@ -15,19 +15,21 @@ from typing import Any, Protocol
 
 from usrstore.errors import ConnectionLostError, DecodeError, ProtocolError, UsrError
 from usrstore.objects import codec
-from usrstore.objects.ids import Kind, ObjectId
+from usrstore.objects.ids import ID_BYTES, Kind, ObjectId
 
 PROTOCOL = 1
 MAGIC = b"\0usr-serve\0"
 MAX_MESSAGE_BYTES = 64 << 20
 MAX_DATA_BYTES = 17 << 20
 BATCH_BYTES = 1 << 20
+READ_BYTES = 64 << 10  # that a reader keeps: what is longer goes past its buffer, uncopied
 _MAX_HEAD_BYTES = 2 << 20  # a batch of the smallest objects needs half of it
 _MAX_ITEMS = 4096  # of a list or map in a message; ids travel packed
 _MAX_CONTAINERS = 64  # lists and maps in a message
 _MOST_BYTES = {b"M": MAX_MESSAGE_BYTES, b"D": MAX_DATA_BYTES, b"E": 0}
 FRAME_HEAD = struct.Struct(">Ic")
 _U32 = struct.Struct(">I")
+_KINDS: dict[object, Kind] = {int(kind): kind for kind in Kind}
 
 
 Record = tuple[Kind, ObjectId, int, int, bytes | memoryview]
@@ -189,24 +191,28 @@ def decode_objects(body: bytes) -> Iterator[Record]:
         view = memoryview(body)
         records: list[Record] = []
         for kind, oid, encoding, raw, stored in rows:
-            size = codec.integer(stored, "stored", most=MAX_DATA_BYTES)
-            if at + size > len(body):
+            if not (type(encoding) is type(raw) is type(stored) is int):
+                raise DecodeError("an encoding or a size that is no number")
+            end = at + stored
+            if not at <= end <= len(body):
                 raise DecodeError("an object that reaches past its frame")
-            records.append(
-                (
-                    Kind(codec.integer(kind, "kind", most=255)),
-                    ObjectId(codec.data(oid, "id", most=32)),
-                    codec.integer(encoding, "encoding", most=255),
-                    codec.integer(raw, "size", most=codec.MAX_OBJECT_BYTES),
-                    view[at : at + size],
-                )
-            )
-            at += size
+            if not (0 <= encoding <= 255 and 0 <= raw <= codec.MAX_OBJECT_BYTES):
+                raise DecodeError("an encoding or a size that there is not")
+            name = ObjectId(codec.data(oid, "id", most=ID_BYTES))
+            records.append((_kind(kind), name, encoding, raw, view[at:end]))
+            at = end
         if at != len(body):
             raise DecodeError("bytes after the last object")
     except (UsrError, ValueError, TypeError, struct.error) as exc:
         raise ProtocolError(f"a run of objects that cannot be read: {exc}") from exc
     yield from records
+
+
+def _kind(value: object) -> Kind:
+    kind = _KINDS.get(value) if type(value) is int else None
+    if kind is None:
+        raise DecodeError(f"a kind of object that there is not: {value!r}")
+    return kind
 
 
 class StreamChannel:

@@ -102,6 +102,9 @@ class Bare:
         self._changes: dict[RefName, Change] = {}
         self._reason = ""
 
+    def ready(self) -> None:
+        """Whoever made us has reached the bucket."""
+
     def probe(self) -> Probe:
         """Look at the place: creating twice is tried out, and every trace is removed.
 

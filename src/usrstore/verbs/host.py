@@ -106,6 +106,9 @@ class Host:
         self._reason: str | None = None
         self._held_files = self._held_chunks = 0
 
+    def ready(self) -> None:
+        """There is nothing on the way to us."""
+
     def probe(self) -> Probe:
         return probe(self._root, self._who, may_write=not self._read_only)
 
@@ -147,7 +150,12 @@ class Host:
             notes.append("the remote folder has no signed state yet")
         if self._found:
             self._found.store(site.overlay.put)
-            self._sending = Sending(site.folder, self._found.listing, site.overlay.get)
+            self._sending = Sending(
+                site.folder,
+                self._found.listing,
+                site.overlay.get,
+                hashed=self._found.hashed,
+            )
         newest = self._root.states.newest() if self._root.has_store else None
         return Compared(
             exists=self._found is not None,

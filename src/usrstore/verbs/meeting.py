@@ -81,7 +81,9 @@ def meet(
     if intent != "diff" and site.root.has_store and site.root.writable:
         recover(site.root, site.who, only=site.dataset, lock_timeout_s=site.lock_timeout_s)
     if site.exists:
-        found = site.capture(record=site.root.has_store, wait=intent != "diff", emit=emit)
+        found = site.capture(
+            record=site.root.has_store, wait=intent != "diff", emit=_minding(peer, emit)
+        )
         found = found if found.listing else None
     if found is None and strict_bootstrap_id and "/" not in site.dataset:
         raise InvalidNameError(
@@ -141,6 +143,16 @@ def meet(
         synced=synced,
         arrived=arrived,
     )
+
+
+def _minding(peer: Peer, emit: Emit) -> Emit:
+    """Our own folder is read while the other end starts; that it does not is noticed meanwhile."""
+
+    def tell(event: Event) -> None:
+        peer.ready()
+        emit(event)
+
+    return tell
 
 
 def _marks(site: Site, remote: str) -> tuple[ManifestId | None, ManifestId | None]:

@@ -29,6 +29,8 @@ from usrstore.verbs.site import Site
 from usrstore.verbs.together import Together, ending
 from usrstore.worktree.statcache import Facts
 
+_TELL_BYTES = 1 << 20  # of one file: how often it is told how much of it has gone
+
 
 def push(
     site: Site,
@@ -126,7 +128,7 @@ def _send(
     site = met.site
     assert met.found is not None
     manifest = _manifest(met, wanted, options)
-    sending = Sending(site.folder, met.found.listing, site.overlay.get)
+    sending = Sending(site.folder, met.found.listing, site.overlay.get, hashed=met.found.hashed)
     try:
         changed = [e for path, e in wanted.items() if not same(met.there.get(path), e)]
         recipes = dict(sending.nodes({entry.content: None for entry in changed}))
@@ -182,11 +184,14 @@ class _Counted:
         total = sum(place.size for place in places)
         files_total = len({place.path for place in places})
         begun: set[str] = set()  # a chunk of several files lies in any of them
+        told, path = 0, None
         pieces = self._sending.pieces(self._wanted)
         for piece, place in zip(pieces, places, strict=True):
-            begun.add(place.path)
             self.size += piece.size
-            self._emit(Event("move", self.size, total, place.path, len(begun), files_total))
+            if place.path != path or self.size - told >= _TELL_BYTES or self.size == total:
+                told, path = self.size, place.path
+                begun.add(path)
+                self._emit(Event("move", told, total, path, len(begun), files_total))
             yield piece
         self._emit(Event("verify", text="at the remote"))
 

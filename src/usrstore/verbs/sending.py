@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from usrstore.errors import ChangedWhileReadError, ObjectNotFoundError
 from usrstore.objects import recipe
@@ -13,6 +13,7 @@ from usrstore.odb import compress, reach
 from usrstore.odb.reach import Get
 from usrstore.remote.peer import Piece
 from usrstore.worktree.crew import in_order
+from usrstore.worktree.scan import Stamp
 from usrstore.worktree.source import FolderSource, Place
 
 _RUN_BYTES = 1 << 20
@@ -26,11 +27,20 @@ class Sending:
         folder: the dataset.
         listing: what it held when it was captured.
         get: metadata and kept chunks.
+        hashed: files that the capture itself hashed, with their stamps; they are hashed again only
+            if somebody has touched them since. Whoever receives a chunk hashes it anyway.
     """
 
-    def __init__(self, folder: str, listing: Listing, get: Get) -> None:
+    def __init__(
+        self,
+        folder: str,
+        listing: Listing,
+        get: Get,
+        *,
+        hashed: Mapping[str, Stamp] | None = None,
+    ) -> None:
         self._get = get
-        self._source = FolderSource(folder)
+        self._source = FolderSource(folder, hashed)
         self._by_content: dict[ContentHash, tuple[str, FileEntry]] = {}
         for path, entry in listing.items():
             self._by_content.setdefault(entry.content, (path, entry))
@@ -69,7 +79,7 @@ class Sending:
         return self._get(Kind.RECIPE, oid)
 
     def pieces(self, oids: Sequence[ChunkId], *, announced: bool = True) -> Iterator[Piece]:
-        """Chunks in the order asked for, each verified as it is read.
+        """Chunks in the order asked for, each verified as it is read or just before (`hashed`).
 
         Read, hashed and compressed on threads, some at a time, while others are on their way.
 

@@ -91,6 +91,12 @@ class Capture:
         return len(self.taken)
 
     @property
+    def hashed(self) -> dict[str, Stamp]:
+        """What this very capture read to the end, as far as its stamps can be relied on."""
+        known = self.cache.files
+        return {path: known[path].stamp for path in self.taken if path in known}
+
+    @property
     def listing(self) -> Listing:
         """Every file by its path."""
         return self._all()[0]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Self
 
 from usrstore.errors import ChangedWhileReadError
 from usrstore.objects.ids import ChunkId, Kind, hash_object
+from usrstore.worktree.scan import Stamp
 
 
 class Place(NamedTuple):
@@ -17,10 +18,17 @@ class Place(NamedTuple):
 
 
 class FolderSource:
-    """Chunks by id over files of one folder. Keeps one file open: readers go in file order."""
+    """Chunks by id over files of one folder. Keeps one file open: readers go in file order.
 
-    def __init__(self, folder: str) -> None:
+    Args:
+        folder: where the files are.
+        hashed: files that this process has hashed already, with their stamps then. `read_all` does
+            not do it again while nobody has touched them.
+    """
+
+    def __init__(self, folder: str, hashed: Mapping[str, Stamp] | None = None) -> None:
         self.folder = folder
+        self._hashed = hashed or {}
         self._places: dict[ChunkId, Place] = {}
         self._open: tuple[str, int] | None = None
 
@@ -78,6 +86,7 @@ class FolderSource:
     def read_all(self, oids: Sequence[ChunkId]) -> list[memoryview | None]:
         """Many chunks, neighbours at once; None for each that is not known, or not there.
 
+        Each is hashed, unless this process has hashed its file and nobody has touched it since.
         Opens files of its own, so that several threads may read at a time.
         """
         found: list[memoryview | None] = [None] * len(oids)
@@ -92,11 +101,12 @@ class FolderSource:
                     opened = (begin.path, self._open_file(begin.path))
                 size = end.offset + end.size - begin.offset
                 data = memoryview(os.pread(opened[1], size, begin.offset))
+                untouched = len(data) == size and self._untouched(begin.path, opened[1])
                 for number in range(first, last + 1):
                     place = self._places[oids[number]]
                     at = place.offset - begin.offset
                     piece = data[at : at + place.size]
-                    if hash_object(Kind.CHUNK, piece) == oids[number]:
+                    if untouched or hash_object(Kind.CHUNK, piece) == oids[number]:
                         found[number] = piece
         except OSError:
             pass  # whoever reads one of them by itself learns why
@@ -104,6 +114,11 @@ class FolderSource:
             if opened is not None:
                 os.close(opened[1])
         return found
+
+    def _untouched(self, path: str, fd: int) -> bool:
+        """Whether a file still is what was hashed: asked once its bytes have been read."""
+        stamp = self._hashed.get(path)
+        return stamp is not None and stamp == Stamp.of(os.fstat(fd))
 
     def _neighbours(self, oids: Sequence[ChunkId]) -> Iterator[tuple[int, int]]:
         """Known chunks that lie one behind the other: the first and the last of each stretch."""
