@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from usrstore.errors import DatasetNotFoundError, DecodeError, InvalidNameError, ObjectNotFoundError
-from usrstore.objects import tree
 from usrstore.objects.compare import Comparison, compare
 from usrstore.objects.ids import Kind, ManifestId, TreeId
 from usrstore.objects.manifest import Manifest
@@ -99,7 +98,7 @@ def meet(
             dataset=site.dataset,
             intent=intent,
             root=found.tree if found else None,
-            have=_have(site, found),
+            have=frozenset(found.nodes) if found else frozenset(),
             known=frozenset(list(site.ancestry(head))[:_KNOWN]),
             seen=None if accept_rollback else memory.last_seen(site.root, remote),
             lock_timeout_s=site.lock_timeout_s,
@@ -200,12 +199,6 @@ def _arrived(
         if oid in offers and oid not in ours and offers[oid] in (None, *ours):
             return oid if synced is None or synced in site.ancestry(oid) else None
     return None
-
-
-def _have(site: Site, found: Capture | None) -> frozenset[TreeId]:
-    if found is None:
-        return frozenset()
-    return frozenset(tree.node_ids(found.tree, lambda oid: site.overlay.get(Kind.TREE, oid)))
 
 
 def _there(site: Site, found: Capture | None, answer: Compared) -> Listing:

@@ -250,7 +250,11 @@ def _nodes(
         return site.overlay.get(Kind.TREE, oid)
 
     theirs = set(tree.node_ids(met.answer.root.tree, get)) if met.answer.root else set()
-    nodes = answering.tree_nodes(site.overlay.get, site.manifest(manifest).tree, theirs)
+    root = site.manifest(manifest).tree
+    if met.found is not None and met.found.tree == root:
+        nodes: Nodes = {o: (Kind.TREE, d) for o, d in met.found.nodes.items() if o not in theirs}
+    else:
+        nodes = answering.tree_nodes(site.overlay.get, root, theirs)
     for oid in lacking:
         nodes[oid] = (Kind.RECIPE, recipes[oid])
     return nodes

@@ -70,11 +70,13 @@ class Capture:
         cache: StatCache,
         taken: frozenset[str] = frozenset(),
         files: tuple[Listing, dict[str, Stamp]] | None = None,
+        nodes: dict[TreeId, bytes] | None = None,
     ) -> None:
         self.root = root
         self.cache = cache
         self.taken = taken
         self._files = files
+        self._nodes = nodes
 
     @property
     def tree(self) -> TreeId:
@@ -115,9 +117,18 @@ class Capture:
             )
         return self._files
 
+    @property
+    def nodes(self) -> dict[TreeId, bytes]:
+        """Every tree node, children before parents (I3)."""
+        if self._nodes is None:
+            self._nodes = {}
+            tree.build(self.listing, self._nodes.__setitem__)
+        return self._nodes
+
     def store(self, put: Put) -> None:
         """Give every tree node to `put`, children before parents (I3)."""
-        tree.build(self.listing, lambda oid, data: put(Kind.TREE, oid, data))
+        for oid, data in self.nodes.items():
+            put(Kind.TREE, oid, data)
 
 
 def capture(
@@ -185,9 +196,11 @@ def _capture_changed(
         total, done = sum(files[path].size for path in todo), 0
         for number, path in enumerate(todo, 1):
             now_ns = time.time_ns()
-            begun = Event("scan", done, total, path, number, len(todo))
-            large = files[path].size >= _TELL_BYTES
-            result = _read(folder, path, _watched(take, begun, emit) if large else take)
+            watched = take
+            if files[path].size >= _TELL_BYTES:
+                begun = Event("scan", done, total, path, number, len(todo))
+                watched = _watched(take, begun, emit)
+            result = _read(folder, path, watched)
             if result is None:
                 continue  # it changed or went away; the next scan tells
             hit, seen = result
@@ -208,11 +221,13 @@ def _capture_changed(
                 hint="wait for the program that writes there to finish, then run it again",
             )
     listing = {path: _entry(path, known[path]) for path in files}
+    nodes: dict[TreeId, bytes] | None = None
     if not taken and len(files) == len(cache.files) and cache.root is not None:
         size = sum(stamp.size for stamp in files.values())
         root = FolderEntry("", TreeId(cache.root), len(files), size)
     else:
-        root = tree.build(listing, lambda _oid, _data: None)
+        nodes = {}
+        root = tree.build(listing, nodes.__setitem__)
     settled = {path: known[path] for path in files if path not in racy}
     fresh = StatCache(
         cache.rule,
@@ -221,7 +236,7 @@ def _capture_changed(
         root.tree if len(settled) == len(files) else None,
         facts.of(files),
     )
-    return Capture(root, fresh, frozenset(taken), (listing, files))
+    return Capture(root, fresh, frozenset(taken), (listing, files), nodes)
 
 
 def _entry(path: str, known: Known) -> FileEntry:

@@ -350,7 +350,7 @@ def _sync_folders(folder: str, journal: Journal) -> None:
 
 
 def _staged(stage: str, number: int) -> str:
-    return os.path.join(stage, str(number))
+    return f"{stage}/{number}"
 
 
 def _trash(stage: str) -> str:

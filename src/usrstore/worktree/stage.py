@@ -92,7 +92,7 @@ class Stage:
                 self._landed[oid] = spot
 
     def path(self, number: int) -> str:
-        return os.path.join(self.folder, str(number))
+        return f"{self.folder}/{number}"
 
     def wanted(self) -> Iterator[tuple[ChunkId, int]]:
         """Chunks that have not landed, in the order of the files, each once."""
@@ -216,9 +216,9 @@ class Stage:
         if number not in self._open:
             if len(self._open) == _OPEN:
                 self._open.pop(next(iter(self._open))).close()
-            path = self.path(number)
-            exists = os.path.exists(path)
-            self._open[number] = (durable.Spool.reopen if exists else durable.Spool.create)(path)
+            opened = durable.Spool.reopen if number in self._there else durable.Spool.create
+            self._open[number] = opened(self.path(number))
+            self._there.add(number)
         return self._open[number]
 
     def fill_from(self, source: FolderSource) -> int:
