@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import sys
+import time
 import tracemalloc
 
 import pytest
@@ -198,3 +200,61 @@ def test_a_login_that_says_much_is_still_a_login():
         f"sys.stdout.buffer.write({MAGIC!r}); sys.stdout.flush(); sys.stdin.buffer.read()"
     )
     started(program).close()
+
+
+# ── a hello that is not waited for ────────────────────────────────────────────────────────
+GOES_AWAY = "import sys; sys.stderr.write('no such place\\n'); sys.exit(1)"
+SAYS_NOTHING = "import time; time.sleep(30)"
+
+
+def test_who_does_not_wait_is_told_with_the_first_question_why_there_is_nobody():
+    peer = started(GOES_AWAY, wait=False)
+    with pytest.raises(RemoteError) as caught:
+        peer.compare(ASK)
+    assert caught.value.code == "remote-no-hello"
+    assert "no such place" in caught.value.message
+    peer.close()
+
+
+def test_who_works_meanwhile_notices_it_without_waiting():
+    peer = started(GOES_AWAY, wait=False)
+    until = time.monotonic() + 30
+    with pytest.raises(RemoteError) as caught:
+        while time.monotonic() < until:
+            peer.ready()
+            time.sleep(0.01)
+    assert caught.value.code == "remote-no-hello"
+    peer.close()
+
+
+def test_silence_is_no_failure_yet_and_closing_does_not_wait_for_it():
+    peer = started(SAYS_NOTHING, wait=False)
+    peer.ready()
+    child = peer._close.__self__._child
+    peer.close()
+    assert child.returncode == -signal.SIGTERM
+
+
+def test_silence_has_its_patience_with_the_first_question_too():
+    peer = started(SAYS_NOTHING, patience_s=0.3, wait=False)
+    with pytest.raises(RemoteError) as caught:
+        peer.compare(ASK)
+    assert caught.value.code == "remote-silent"
+    peer.close()
+
+
+def test_a_hello_that_came_while_we_worked_longer_than_our_patience_counts(tmp_path):
+    said = b"motd\n" + MAGIC + message({**HELLO, "tool": "t"})
+    said += message({"op": "listed", "datasets": ""})
+    done = tmp_path / "said"
+    program = (
+        f"import sys; sys.stdout.buffer.write({said!r}); sys.stdout.flush(); "
+        f"open({str(done)!r}, 'w').close(); sys.stdin.buffer.read()"
+    )
+    peer = started(program, patience_s=0.2, wait=False)
+    until = time.monotonic() + 60
+    while not done.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(0.3)  # our patience, and a little
+    assert peer.datasets() == []
+    peer.close()

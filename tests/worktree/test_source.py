@@ -9,6 +9,7 @@ import pytest
 from support.datasets import noise
 from usrstore.errors import ChangedWhileReadError
 from usrstore.objects.ids import ChunkId, Kind, hash_object
+from usrstore.worktree.scan import Stamp
 from usrstore.worktree.source import FolderSource, Place
 
 PIECES = [noise(n, 1000 + n) for n in range(4)]
@@ -69,3 +70,63 @@ def test_one_file_is_open_at_a_time(tmp_path):
             source.read(oid)
             assert len(os.listdir("/proc/self/fd")) == before + 1
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+# ── what this process hashed already ────────────────────────────────────────────────────
+@pytest.fixture
+def hashed(tmp_path, monkeypatch):
+    """A source that was told the file's stamp, and what it hashes from then on."""
+    (tmp_path / "file").write_bytes(b"".join(PIECES))
+    seen = []
+
+    def counting(kind, data):
+        seen.append(len(data))
+        return hash_object(kind, data)
+
+    monkeypatch.setattr("usrstore.worktree.source.hash_object", counting)
+    stamp = Stamp.of(os.stat(tmp_path / "file"))
+    with FolderSource(str(tmp_path), {"file": stamp}) as opened:
+        opened.add("file", CHUNKS)
+        yield opened, seen
+
+
+NAMES = [oid for oid, _ in CHUNKS]
+
+
+def test_what_nobody_touched_is_not_hashed_once_more(hashed):
+    source, seen = hashed
+    assert list(map(bytes, source.read_all(NAMES))) == PIECES
+    assert seen == []
+
+
+def test_one_chunk_by_itself_is_hashed_all_the_same(hashed):
+    source, seen = hashed
+    assert source.read(NAMES[1]) == PIECES[1]
+    assert seen == [1001]
+
+
+@pytest.mark.parametrize("how", ["in its place", "by another file", "and dated back"])
+def test_what_was_touched_is_hashed_and_not_given(hashed, tmp_path, how):
+    source, seen = hashed
+    path = tmp_path / "file"
+    before = os.stat(path)
+    data = path.read_bytes()
+    other = data[:1500] + bytes(1) + data[1501:]
+    if how == "by another file":
+        (tmp_path / "other").write_bytes(other)
+        os.replace(tmp_path / "other", path)
+    else:
+        path.write_bytes(other)
+    if how == "and dated back":
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    given = source.read_all(NAMES)
+    assert given[1] is None  # the byte that changed lies in the second
+    assert [bytes(given[n]) for n in (0, 2, 3)] == [PIECES[n] for n in (0, 2, 3)]
+    assert seen == [len(piece) for piece in PIECES]
+
+
+def test_what_was_cut_short_is_not_taken_for_whole(hashed, tmp_path):
+    source, _ = hashed
+    os.truncate(tmp_path / "file", 2500)
+    given = source.read_all(NAMES)
+    assert [piece is None for piece in given] == [False, False, True, True]
