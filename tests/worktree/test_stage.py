@@ -11,6 +11,7 @@ import pytest
 from support.datasets import noise
 from support.faults import count_calls
 from usrstore.errors import HashMismatchError
+from usrstore.objects.chunklist import ChunkList
 from usrstore.objects.ids import ChunkId, ContentHash, Kind, ObjectId, TreeId, hash_object
 from usrstore.objects.tree import FileEntry
 from usrstore.odb.extents import Extent
@@ -30,7 +31,7 @@ def chunk(data):
 def target(path, *pieces):
     whole = b"".join(pieces)
     entry = FileEntry(path, len(whole), ContentHash(hash_object(Kind.CHUNK, whole)), None)
-    return Target(path, entry, tuple((chunk(piece), len(piece)) for piece in pieces))
+    return Target(path, entry, ChunkList((chunk(piece), len(piece)) for piece in pieces))
 
 
 TARGETS = [target("one", A, B), target("two", B, C, B), target("three", C)]

@@ -8,7 +8,7 @@ metadata costs what the change costs, both at rest and on the wire.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 MIN_ITEMS = 16
@@ -19,25 +19,26 @@ _MASK = 0x3F  # one id in 64 ends a node: 16 + 64 = 80 items on average
 T = TypeVar("T")
 
 
-def split(items: Sequence[T], key: Callable[[T], bytes]) -> Iterator[Sequence[T]]:
-    """Cut `items` into runs of 16 to 256 (the last one may be shorter)."""
-    start = 0
-    for at, item in enumerate(items):
-        filled = at + 1 - start
-        if filled >= MAX_ITEMS or (filled >= MIN_ITEMS and not key(item)[-1] & _MASK):
-            yield items[start : at + 1]
-            start = at + 1
-    if start < len(items) or not items:
-        yield items[start:]
+def split(items: Iterable[T], key: Callable[[T], bytes]) -> Iterator[Sequence[T]]:
+    """Cut `items` into runs of 16 to 256 (the last one may be shorter); of none, an empty run."""
+    run: list[T] = []
+    empty = True
+    for item in items:
+        run.append(item)
+        if len(run) >= MAX_ITEMS or (len(run) >= MIN_ITEMS and not key(item)[-1] & _MASK):
+            yield run
+            run, empty = [], False
+    if run or empty:
+        yield run
 
 
 def grow(
-    items: Sequence[T], key: Callable[[T], bytes], store: Callable[[int, Sequence[T]], T]
+    items: Iterable[T], key: Callable[[T], bytes], store: Callable[[int, Sequence[T]], T]
 ) -> T:
     """Build nodes upwards until one is left.
 
     Args:
-        items: what height 0 lists.
+        items: what height 0 lists; no more than a node of them is held at a time.
         key: the id of an item.
         store: writes one node of a height, and gives the item that lists it one height up.
 

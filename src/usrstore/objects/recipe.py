@@ -78,7 +78,7 @@ def build(
         put(oid, data)
         return Part(oid, recipe.size)
 
-    leaves = [Part(oid, size) for oid, size in chunks]
+    leaves = (Part(oid, size) for oid, size in chunks)
     return RecipeId(nodes.grow(leaves, lambda part: part.oid, store).oid)
 
 

@@ -157,6 +157,11 @@ class Catalogue:
             self.refresh()
         return pack in self._packs
 
+    def index_of(self, pack: PackId) -> bytes | None:
+        """The bytes of a pack's index; None if it is not here."""
+        found = self._packs.get(pack)
+        return None if found is None else found.index.data()
+
     def find(self, oid: ObjectId) -> Found | None:
         """Where an object lies, or None; in a pack that is condemned only if in no other."""
         if not self._loaded:

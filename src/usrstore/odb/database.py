@@ -174,7 +174,7 @@ class Batch:
         self._database = database
         self._data: PackWriter | None = None
         self._meta: PackWriter | None = None
-        self._indexes: list[tuple[PackId, bytes]] = []
+        self._listed: list[tuple[PackId, bytes | None]] = []  # None: the pack itself tells
         self._rising: deque[_Rising] = deque()
         self._workers: Workers | None = None
         self._shrunk: dict[ObjectId, compress.Shrunk | None] = {}
@@ -275,7 +275,7 @@ class Batch:
         self.bytes_stored += self._data.size
         writer, avoid = self._data, self._database.docket.condemned
         if not self._database.far:
-            self._indexes.append(self._note(*writer.finish(self._database.backend, avoid)))
+            self._listed.append(self._note(*writer.finish(self._database.backend, avoid)))
             self._data = None
             return
         pack, index = writer.seal(avoid)
@@ -294,7 +294,7 @@ class Batch:
             rising = self._rising[0]
             rising.answer.get()
             self._rising.popleft().writer.abandon()  # what is left is its file
-            self._indexes.append(self._note(rising.pack, rising.listed))
+            self._listed.append(self._note(rising.pack, rising.listed))
 
     def _roll_meta(self) -> None:
         self._settle()  # I3: what metadata name is there before they are
@@ -304,20 +304,22 @@ class Batch:
             self._note(*self._meta.finish(self._database.backend, avoid))
             self._meta = None
 
-    def _note(self, pack: PackId, index: bytes) -> tuple[PackId, bytes]:
+    def _note(self, pack: PackId, index: bytes) -> tuple[PackId, bytes | None]:
         self.published.add(pack)
         self._database.refresh()
         self._database.expect(pack)
-        return pack, index
+        return pack, None if self._database.has_pack(pack) else index
 
     def finish(self) -> None:
         """Publish everything, data before metadata (I3)."""
         self._roll()
         self._settle()
-        for pack, index in self._indexes:
+        for pack, listed in self._listed:
             # A copy of each data pack's index lets fsck rebuild a damaged tail.
-            self._add_meta(Kind.INDEX, pack, index)
-        self._indexes.clear()
+            index = listed or self._database.index_of(pack)
+            if index is not None:
+                self._add_meta(Kind.INDEX, pack, index)
+        self._listed.clear()
         self._roll_meta()
 
     def __enter__(self) -> Self:

@@ -18,6 +18,7 @@ from usrstore.errors import (
     ObjectNotFoundError,
     VerificationError,
 )
+from usrstore.objects.chunklist import ChunkList
 from usrstore.objects.compare import same
 from usrstore.objects.ids import ChunkId, Kind
 from usrstore.objects.manifest import Manifest
@@ -116,11 +117,11 @@ class Receiving:
             whole = whole and self.stage.filled(portion)
         return [oid for oid, _ in self.stage.wanted()]
 
-    def _chunks(self, path: str, entry: FileEntry) -> tuple[tuple[ChunkId, int], ...]:
+    def _chunks(self, path: str, entry: FileEntry) -> ChunkList:
         if entry.size == 0:
-            return ()
+            return ChunkList()
         try:
-            chunks = tuple(
+            chunks = ChunkList(
                 islice(reach.chunks(self.site.overlay.get, entry), self._chunks_left + 1)
             )
         except (ObjectNotFoundError, DecodeError) as exc:

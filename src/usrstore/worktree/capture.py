@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from usrstore.errors import ChangedWhileReadError, StorageError
 from usrstore.objects import recipe, tree
+from usrstore.objects.chunklist import ChunkList
 from usrstore.objects.ids import ChunkId, Kind, ObjectId, RecipeId, TreeId
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.objects.sections import EVENTS_FILE, PRIMARY_FILE
@@ -293,12 +294,11 @@ def _read(folder: str, path: str, take: _Take) -> tuple[Known, tuple[Footer | No
     )
 
 
-def store_recipe(chunks: Iterable[tuple[ChunkId, int]], put: Put) -> RecipeId | None:
+def store_recipe(chunks: ChunkList, put: Put) -> RecipeId | None:
     """The recipe of a file from its chunks; None for a file of one chunk."""
-    parts = list(chunks)
-    if len(parts) == 1:
+    if len(chunks) == 1:
         return None
-    return recipe.build(parts, lambda oid, data: put(Kind.RECIPE, oid, data))
+    return recipe.build(chunks, lambda oid, data: put(Kind.RECIPE, oid, data))
 
 
 def _note(facts: Facts, path: str, seen: tuple[Footer | None, int]) -> Facts:

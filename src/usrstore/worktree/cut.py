@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from usrstore.objects.chunklist import ChunkList
 from usrstore.objects.ids import ChunkId, ContentHash, Kind, hash_object
 from usrstore.worktree.crew import AHEAD, in_order
 from usrstore.worktree.parquet import Footer, Read, pages, read_footer
@@ -44,7 +45,7 @@ class Cut:
     """A file, cut: its content hash, its chunks in order with their lengths, its facts."""
 
     content: ContentHash
-    chunks: tuple[tuple[ChunkId, int], ...]
+    chunks: ChunkList
     facts: Footer | None
 
 
@@ -96,7 +97,7 @@ def cut_file(fd: int, size: int, sink: Sink | None = None, prepare: Sink | None 
         return batch.window, named
 
     facts = read_footer(read, size)
-    chunks: list[tuple[ChunkId, int]] = []
+    chunks = ChunkList()
     with ExitStack() as threads:  # that end, come what may
         windows = Windows(fd, size, _CARRY_BYTES)
         if size >= _AHEAD_BYTES:
@@ -111,9 +112,9 @@ def cut_file(fd: int, size: int, sink: Sink | None = None, prepare: Sink | None 
             for oid, piece in named:
                 if sink:
                     sink(oid, piece)
-                chunks.append((oid, len(piece)))
+                chunks.add(oid, len(piece))
             windows.release(window)
-    return Cut(windows.hasher.digest(), tuple(chunks), facts)
+    return Cut(windows.hasher.digest(), chunks, facts)
 
 
 def spans(read: Read, size: int, facts: Footer | None) -> Iterator[Span]:
@@ -156,7 +157,7 @@ def _cut_small(fd: int, size: int, sink: Sink | None) -> Cut:
         sink(ChunkId(oid), data.toreadonly())
     facts = read_footer(lambda offset, length: bytes(data[offset : offset + length]), size)
     # A file of one chunk has that chunk's hash: both are the plain hash of the bytes.
-    return Cut(ContentHash(oid), ((ChunkId(oid), size),), facts)
+    return Cut(ContentHash(oid), ChunkList([(ChunkId(oid), size)]), facts)
 
 
 def _batches(windows: Iterator[memoryview], plan: Iterator[Span]) -> Iterator[Batch]:

@@ -14,13 +14,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from usrstore.errors import HashMismatchError
-from usrstore.objects.ids import (
-    ChunkId,
-    ContentHash,
-    Kind,
-    TreeId,
-    hash_object,
-)
+from usrstore.objects.chunklist import ChunkList
+from usrstore.objects.ids import ChunkId, ContentHash, Kind, TreeId, hash_object
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.objects.tree import FileEntry
 from usrstore.odb import durable
@@ -28,7 +23,8 @@ from usrstore.odb.extents import Extent
 from usrstore.worktree.crew import in_order
 from usrstore.worktree.scan import Stamp
 from usrstore.worktree.source import FolderSource
-from usrstore.worktree.stagelog import Spot, StageLog, Whole, folder_name, landed, neighbours
+from usrstore.worktree.spots import Spots
+from usrstore.worktree.stagelog import StageLog, Whole, folder_name, landed, neighbours
 from usrstore.worktree.statcache import stamp_of
 from usrstore.worktree.tally import Tally, hash_file
 
@@ -43,7 +39,7 @@ class Target(NamedTuple):
 
     path: str
     entry: FileEntry
-    chunks: tuple[tuple[ChunkId, int], ...]
+    chunks: ChunkList
 
 
 class Stage:
@@ -61,44 +57,37 @@ class Stage:
         self.tree = tree
         self.targets = targets
         self.folder = os.path.join(home, folder_name(tree, (target.path for target in targets)))
-        self._spots: dict[ChunkId, list[Spot]] = {}
-        self._landed: dict[ChunkId, Spot] = {}
+        self._spots = Spots([target.chunks for target in targets])
         self._open: dict[int, durable.Spool] = {}
         self._verified: list[tuple[Target, tuple[int, int]]] = []
         self._arriving: int | None = None
         self._believed = False  # whether what arrives there was hashed before it was written
         self._fresh: dict[int, Whole] = {}
         self._tally = Tally()
-        for number, target in enumerate(targets):
-            offset = 0
-            for oid, size in target.chunks:
-                self._spots.setdefault(oid, []).append(Spot(number, offset, size))
-                offset += size
         durable.make_folder(self.folder)
         self._log = StageLog(self.folder)
         self._whole = dict(self._log.whole())
         self._there: set[int] = set()
         self._resume()
-        self.bytes_resumed = sum(spot.size for spot in self._landed.values())
+        self.bytes_resumed = sum(spot.size for _, spot in self._spots.landed())
 
     def _resume(self) -> None:
         with os.scandir(self.folder) as entries:
             sizes = {e.name: e.stat().st_size for e in entries if e.is_file()}
         self._there = {number for number in range(len(self.targets)) if str(number) in sizes}
         for oid, spot in self._log.landed():
-            spots = self._spots.get(oid, [])
+            numbers = self._spots.numbers(oid)
+            spots = [self._spots.spot(number) for number in numbers]
             # A promotion that was taken back, or ended by a crash, took files out of here.
             if spot in spots and all(s.offset + s.size <= sizes.get(str(s.file), 0) for s in spots):
-                self._landed[oid] = spot
+                self._spots.land(numbers[0])
 
     def path(self, number: int) -> str:
         return f"{self.folder}/{number}"
 
     def wanted(self) -> Iterator[tuple[ChunkId, int]]:
         """Chunks that have not landed, in the order of the files, each once."""
-        for oid, spots in self._spots.items():
-            if oid not in self._landed:
-                yield oid, spots[0].size
+        return self._spots.lacking()
 
     @property
     def arriving(self) -> int:
@@ -120,18 +109,19 @@ class Stage:
 
     def lacks(self, oid: ChunkId) -> bool:
         """Whether a chunk is wanted still."""
-        return oid in self._spots and oid not in self._landed
+        numbers = self._spots.numbers(oid)
+        return bool(numbers) and not self._spots.has_landed(numbers[0])
 
     def paths_of(self, oid: ChunkId) -> list[str]:
         """The files that a chunk belongs to."""
-        return sorted({self.targets[spot.file].path for spot in self._spots.get(oid, ())})
+        return sorted({self.targets[spot.file].path for spot in self._spots.of(oid)})
 
     def place(self, oid: ChunkId, data: bytes | memoryview) -> None:
         """Write a chunk, whose bytes hash to its name, wherever it belongs."""
-        spots = self._spots[oid]
-        for spot in spots:
+        numbers = self._spots.numbers(oid)
+        for spot in map(self._spots.spot, numbers):
             self._file(spot.file).write_at(spot.offset, data)
-        self._note((oid, spots[0]))
+        self._note((oid, numbers[0]))
 
     def land(self, chunks: Sequence[tuple[ChunkId, bytes | memoryview]]) -> None:
         """Write chunks that were hashed to their names, neighbours at once; hash their files on.
@@ -139,10 +129,11 @@ class Stage:
         A file whose chunks land in the order of `wanted` need not be read to be verified.
         """
         # Repeats first: what hashes a file may get to them as soon as the rest is there.
-        again = ((spot, data) for oid, data in chunks for spot in self._spots[oid][1:])
+        placed = [(self._spots.numbers(oid), data) for oid, data in chunks]
+        again = ((self._spots.spot(n), data) for numbers, data in placed for n in numbers[1:])
         for number, offset, pieces in neighbours(again):
             self._file(number).write_all_at(offset, pieces)
-        first = ((self._spots[oid][0], data) for oid, data in chunks)
+        first = ((self._spots.spot(numbers[0]), data) for numbers, data in placed)
         for number, offset, pieces in neighbours(first):
             if number != self._arriving:
                 self._arrived()
@@ -150,7 +141,9 @@ class Stage:
             self._file(number).write_all_at(offset, pieces)
             if len(self.targets[number].chunks) > 1:
                 self._tally.wrote(number, self.path(number), offset, pieces)
-        self._note(*((oid, self._spots[oid][0]) for oid, _ in chunks))
+        self._note(
+            *((oid, numbers[0]) for (oid, _), (numbers, _) in zip(chunks, placed, strict=True))
+        )
         self._note_whole()
 
     def filled(self, portion: Sequence[tuple[ChunkId, int]]) -> bool:
@@ -159,11 +152,11 @@ class Stage:
         Returns:
             False if it has not landed as a whole: what comes behind it cannot be hashed yet.
         """
-        if any(self.lacks(oid) for oid, _ in portion):
+        firsts = [self._spots.numbers(oid)[0] for oid, _ in portion]
+        if not all(map(self._spots.has_landed, firsts)):
             return False
         ends: dict[int, int] = {}
-        for oid, _ in portion:
-            spot = self._spots[oid][0]
+        for spot in map(self._spots.spot, firsts):
             ends[spot.file] = spot.offset + spot.size
         for number, end in ends.items():
             if number != self._arriving:
@@ -193,7 +186,7 @@ class Stage:
             self._tally.ended(number, self.path(number), stamp)
             self._fresh.update(self._tally.done())  # waits: the disk changes in one order only
         else:  # a file of one chunk has its chunk's name
-            self._fresh[number] = Whole(ContentHash(chunks[0][0]), stamp)
+            self._fresh[number] = Whole(ContentHash(chunks.oid(0)), stamp)
 
     def _note_whole(self) -> None:
         files, self._fresh = self._fresh, {}
@@ -203,13 +196,16 @@ class Stage:
 
     def copy(self, oid: ChunkId, fd: int, offset: int) -> None:
         """Copy a chunk from an open file; `verify` will tell whether it was what it should be."""
-        for spot in self._spots[oid]:
+        numbers = self._spots.numbers(oid)
+        for spot in map(self._spots.spot, numbers):
             self._file(spot.file).copy_from(fd, offset, spot.offset, spot.size)
-        self._note((oid, self._spots[oid][0]))
+        self._note((oid, numbers[0]))
 
-    def _note(self, *landed: tuple[ChunkId, Spot]) -> None:
-        self._landed.update(landed)
-        self._log.note_landed(landed)
+    def _note(self, *landed: tuple[ChunkId, int]) -> None:
+        """Chunks that have landed, each with its first number."""
+        for _, number in landed:
+            self._spots.land(number)
+        self._log.note_landed((oid, self._spots.spot(number)) for oid, number in landed)
 
     def _file(self, number: int) -> durable.Spool:
         """A staged file to write to; a few stay open, for what is in several is written to each."""
@@ -224,7 +220,7 @@ class Stage:
     def fill_from(self, source: FolderSource) -> int:
         """Copy what the folder holds already, run by run; gives the bytes copied."""
         copied = 0
-        for oid, size in list(self.wanted()):
+        for oid, size in self.wanted():
             place = source.find(oid)
             if place is None:
                 continue
@@ -239,29 +235,33 @@ class Stage:
         copied = 0
         for extent in extents:
             offset = extent.offset
-            for chunks in self._stretches(extent.chunks):
-                size = sum(size for _, size in chunks)
-                for spot in self._spots[chunks[0][0]]:
+            for stretch, size in self._stretches(extent.chunks):
+                for spot in self._spots.of(stretch[0][0]):
                     file = self._file(spot.file)
                     file.copy_from(extent.fd, offset, spot.offset, size, start=False)
-                self._note(*((oid, self._spots[oid][0]) for oid, _ in chunks))
+                self._note(*stretch)
                 offset += size
                 copied += size
         return copied
 
-    def _stretches(self, chunks: list[tuple[ChunkId, int]]) -> Iterator[list[tuple[ChunkId, int]]]:
-        """Chunks that belong one behind the other, wherever they belong."""
+    def _stretches(
+        self, chunks: list[tuple[ChunkId, int]]
+    ) -> Iterator[tuple[list[tuple[ChunkId, int]], int]]:
+        """Chunks that belong one behind the other, with their first numbers; their bytes."""
         stretch: list[tuple[ChunkId, int]] = []
+        length = 0
         ends: list[tuple[int, int]] = []
         for oid, size in chunks:
-            spots = self._spots[oid]
+            numbers = self._spots.numbers(oid)
+            spots = [self._spots.spot(number) for number in numbers]
             if stretch and ends != [(spot.file, spot.offset) for spot in spots]:
-                yield stretch
-                stretch = []
-            stretch.append((oid, size))
+                yield stretch, length
+                stretch, length = [], 0
+            stretch.append((oid, numbers[0]))
+            length += size
             ends = [(spot.file, spot.offset + size) for spot in spots]
         if stretch:
-            yield stretch
+            yield stretch, length
 
     def fill(
         self,
@@ -270,7 +270,7 @@ class Stage:
     ) -> int:
         """Write what `get` has, already verified, of a portion or of all; gives the bytes."""
         written = 0
-        for oid, size in list(self.wanted()) if portion is None else portion:
+        for oid, size in self.wanted() if portion is None else portion:
             data = get(oid) if self.lacks(oid) else None
             if data is not None:
                 self.place(oid, data)
@@ -361,9 +361,8 @@ class Stage:
 
     def _throw_away(self, number: int) -> None:
         """Forget a damaged file and every chunk that was noted as landed in it."""
-        lost = {oid for oid, spots in self._spots.items() if any(s.file == number for s in spots)}
-        self._landed = {oid: spot for oid, spot in self._landed.items() if oid not in lost}
-        self._log.only_landed(self._landed.items())
+        self._spots.lose(number)
+        self._log.only_landed(self._spots.landed())
         durable.remove(self.path(number))
         self._there.discard(number)
 
