@@ -145,10 +145,13 @@ class PackIndex:
 
     def as_it_lies(self) -> list[tuple[tuple[int, int, int, int, int], bytes]]:
         """The same, a row as plain numbers and an id as plain bytes: for who looks at all."""
-        ends = range(ID_BYTES, (self.count + 1) * ID_BYTES, ID_BYTES)
         ids = bytes(self._bytes[: self.count * ID_BYTES])
-        rows = _ROW.iter_unpack(self._bytes[self.count * ID_BYTES :])
-        return sorted(zip(rows, [ids[end - ID_BYTES : end] for end in ends], strict=True))
+        rows = list(_ROW.iter_unpack(self._bytes[self.count * ID_BYTES :]))
+        offsets = [row[0] for row in rows]
+        return [
+            (rows[at], ids[at * ID_BYTES : (at + 1) * ID_BYTES])
+            for at in sorted(range(self.count), key=offsets.__getitem__)
+        ]
 
     def beginning(self, text: str) -> Iterator[tuple[ObjectId, int]]:
         """Ids whose hexadecimal form begins with `text`, with their kinds, in order."""

@@ -150,15 +150,16 @@ class _Work:
 
 def runs(pack: Pack) -> Iterator[Run]:
     """The objects of a pack in the order they lie in, as runs that one read can take."""
-    run = Run(0, 0, [], [])
+    chunk, run, limit = int(Kind.CHUNK), Run(0, 0, [], []), 0
     for (offset, stored, size, kind, encoding), oid in pack.index.as_it_lies():
-        if offset + stored > run.offset + RUN_BYTES or not run.end:
+        end = offset + stored
+        if end > limit:
             if run.end:
                 yield run
-            run = Run(offset, offset, [], [])
-        begin = offset - run.offset
-        plain = kind == Kind.CHUNK and encoding == RAW and stored == size
-        (run.plain if plain else run.others).append((oid, begin, begin + stored))
-        run.end = offset + stored
+            run, limit = Run(offset, offset, [], []), offset + RUN_BYTES
+        plain = kind == chunk and encoding == RAW and stored == size
+        span = oid, offset - run.offset, end - run.offset
+        (run.plain if plain else run.others).append(span)
+        run.end = end
     if run.end:
         yield run
