@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import delay
 from measure import Sample, run
@@ -44,6 +45,8 @@ class Lab:
         dvc: a dvc program to compare with, or None.
         sizes: megabytes of the datasets of `versus`, if they were named.
         patience: seconds that it gives a tool for one step, if they were named.
+        write_docs: whether its page goes to docs.
+        options: how the run was called.
         extra: more of the environment that commands see.
     """
 
@@ -54,6 +57,8 @@ class Lab:
     dvc: str | None = None
     sizes: tuple[int, ...] = ()
     patience: float | None = None
+    write_docs: bool = False
+    options: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -188,25 +193,28 @@ def opened(
     quick: bool,
     where: str | None,
     with_dvc: bool,
-    sizes: tuple[int, ...] = (),
-    patience: float | None = None,
+    **asked: Any,
 ) -> Iterator[Lab]:
-    """A lab below `where`; gone when the block is left."""
+    """A lab below `where`; gone when the block is left. `asked` is more of what a Lab has."""
     with tempfile.TemporaryDirectory(prefix="usr-bench-", dir=where) as home:
         os.makedirs(os.path.join(home, "user"))
         os.makedirs(os.path.join(home, "sshd"))
         sftp = ["Subsystem sftp internal-sftp"]
         with sshd.running(os.path.join(home, "sshd"), extra=sftp) as server:
-            dvc = _install_dvc(home) if with_dvc else None
-            yield Lab(home, server.config, server.port, quick, dvc, sizes, patience)
+            dvc = _find_dvc() if with_dvc else None
+            yield Lab(home, server.config, server.port, quick, dvc, **asked)
 
 
-def _install_dvc(home: str) -> str | None:
-    venv = os.path.join(home, "dvc")
-    done = subprocess.run(
-        f"{shlex.quote(sys.executable)} -m venv {venv} && {venv}/bin/pip install -q dvc",
-        shell=True,
-        capture_output=True,
-        check=False,
-    )
-    return f"{venv}/bin/dvc" if done.returncode == 0 else None
+def _find_dvc() -> str | None:
+    """dvc in an environment of its own, made once beside ours; None if it cannot be installed."""
+    venv = os.path.join(sys.prefix, "dvc")
+    program = os.path.join(venv, "bin", "dvc")
+    if not os.path.exists(program):
+        for words in (
+            (sys.executable, "-m", "venv", venv),
+            (os.path.join(venv, "bin", "pip"), "install", "-q", "dvc[ssh]"),
+        ):
+            if subprocess.run(words, capture_output=True, check=False).returncode:
+                remove(venv)
+                return None
+    return program

@@ -60,11 +60,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help=", ".join(BENCHMARKS))
     parser.add_argument("--quick", action="store_true", help="smaller data, fewer rounds")
-    parser.add_argument("--with-dvc", action="store_true", help="install dvc for comparison")
+    parser.add_argument(
+        "--with-dvc", action="store_true", help="install dvc for comparison; versus always does"
+    )
     parser.add_argument("--where", metavar="DIR", help="the disk to measure on (else $TMPDIR)")
     parser.add_argument("--out", metavar="FILE", help=f"else {os.path.relpath(LATEST)}")
     parser.add_argument("--megabytes", default="", help="sizes for versus: 60,600")
     parser.add_argument("--patience", type=float, help="seconds a tool has in versus for one step")
+    parser.add_argument("--write-docs", action="store_true", help="versus: write docs/versus.md")
     given = parser.parse_args()
     sizes = tuple(int(word) for word in given.megabytes.split(",") if word)
     if unknown := set(given.names) - set(BENCHMARKS):
@@ -75,9 +78,11 @@ def main() -> None:
     with lab.opened(
         quick=given.quick,
         where=given.where,
-        with_dvc=given.with_dvc,
+        with_dvc=given.with_dvc or "versus" in given.names,
         sizes=sizes,
         patience=given.patience,
+        write_docs=given.write_docs,
+        options=" ".join(sys.argv[1:]),
     ) as place:
         for name in given.names or [name for name in BENCHMARKS if name not in ON_ITS_OWN]:
             started = time.time()

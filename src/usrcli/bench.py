@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -54,11 +56,20 @@ def transfer(remote: str, size: int, as_json: bool) -> int:
     Each part is measured alone with SIZE bytes of no meaning: nothing of it stays at either end,
     and no dataset is looked at.
     """
+    from usrstore.errors import RemoteError
+    from usrstore.remote import multiplex
+    from usrstore.remote.client import WirePeer
     from usrstore.verbs.pace import pace
 
     root = find_root()
-    peer = connect(find_profile(root, remote), root)
+    profile = find_profile(root, remote)
+    peer = connect(profile, root)
     try:
+        if isinstance(peer, WirePeer):
+            # Who shares a connection leaves the cipher to the process that holds it.
+            with contextlib.suppress(RemoteError):
+                master = multiplex.master_pid(profile, os.environ)
+                peer.carriers += () if master is None else (master,)
         found = pace(root, peer, size)
     finally:
         peer.close()
@@ -71,7 +82,9 @@ def transfer(remote: str, size: int, as_json: bool) -> int:
                 "size": found.size,
                 "round_trip_us": found.round_trip_us,
                 "parts": parts,
+                "ssh_busy": found.ssh_busy,
                 "slowest": asdict(found.slowest),
+                "limit": asdict(found.limit),
                 "verdict": sentence,
             }
         )
@@ -81,6 +94,8 @@ def transfer(remote: str, size: int, as_json: bool) -> int:
         _line("" if part.place == place else _place(part, remote), part.name, _speed(part))
         if part.place == "link" != place and found.round_trip_us is not None:
             _line("", "round trip", f"{found.round_trip_us / 1000:.1f} ms")
+            if found.ssh_busy is not None:
+                _line("", "ssh at work", f"{found.ssh_busy:.0%}")
         place = part.place
     click.echo(sentence)
     return 0
@@ -102,17 +117,17 @@ def _verdict(found: Pace, remote: str) -> str:
     """One sentence: what to look at first."""
     from usrstore.verbs.pace import PUSH_QUESTIONS
 
-    slowest = found.slowest
+    slowest, limit = found.slowest, found.limit
+    way = {"send": f"to {remote}", "receive": f"from {remote}"}.get(slowest.name, "")
+    where = f"at {remote}" if limit.place == "there" else "here"
+    act = "writing" if slowest.name == "write and sync" else "reading"
     what = {
-        ("here", "hash"): "hashing here",
-        ("here", "read and hash"): "reading the disk here",
-        ("here", "write and sync"): "writing the disk here",
-        ("link", "send"): f"the link to {remote}",
-        ("link", "receive"): f"the link from {remote}",
-        ("there", "hash"): f"hashing at {remote}",
-        ("there", "read and hash"): f"reading the disk at {remote}",
-        ("there", "write and sync"): f"writing the disk at {remote}",
-    }[slowest.place, slowest.name]
+        "hash": f"hashing {where}",
+        "disk": f"{act} the disk {where}",
+        "cipher": f"ssh's cipher here, on the way {way}",
+        "network": f"the network {way} (or its other end)",
+        "link": f"the link {way}",
+    }[limit.what]
     seconds = found.size / max(1, slowest.bytes_per_s)
     text = f"The slowest part is {what}: {_speed(slowest)}, "
     text += f"{seconds:.2f} s for {human_bytes(found.size)}"

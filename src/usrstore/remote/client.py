@@ -16,6 +16,7 @@ from usrstore.errors import (
 from usrstore.objects.codec import Fields
 from usrstore.objects.ids import ChunkId, ContentHash, Kind, ObjectId, RecipeId, StateId
 from usrstore.remote import messages
+from usrstore.remote.effort import busy_us
 from usrstore.remote.peer import (
     Ask,
     Carried,
@@ -45,7 +46,12 @@ class WirePeer:
         where: the remote's name, for errors.
         close: ends the connection.
         ready: raises if it is known by now that there is none; never waits.
+
+    Attributes:
+        carriers: the processes of this machine that encipher what passes.
     """
+
+    carriers: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -124,14 +130,18 @@ class WirePeer:
 
     def carry(self, size: int) -> Carried:
         """Bytes of no meaning there, and as many back; with 0, one round trip."""
-        began = time.perf_counter_ns()
+        began = self._watch()
         self.wire.send({"op": "carry", "size": size})
         self._upload(messages.gauge_records(size))
         self._answer("carried").done()
-        turned = time.perf_counter_ns()
+        turned = self._watch()
         self._checked(lambda: messages.gauge_received(self._objects(), size))
-        ended = time.perf_counter_ns()
-        return Carried(size, (turned - began) // 1000 or 1, (ended - turned) // 1000 or 1)
+        there_us, there_busy_us = _between(began, turned)
+        back_us, back_busy_us = _between(turned, self._watch())
+        return Carried(size, there_us, back_us, there_busy_us, back_busy_us)
+
+    def _watch(self) -> tuple[int, int | None]:
+        return time.perf_counter_ns() // 1000, busy_us(self.carriers)
 
     def datasets(self) -> list[Held]:
         self.wire.send({"op": "list"})
@@ -247,3 +257,13 @@ class WirePeer:
 def _records(pieces: Iterable[Piece]) -> Iterator[Record]:
     for piece in pieces:
         yield Kind.CHUNK, piece.oid, piece.encoding, piece.size, piece.stored
+
+
+def _between(
+    before: tuple[int, int | None], after: tuple[int, int | None]
+) -> tuple[int, int | None]:
+    """Microseconds by the clock, and those of them in which the carriers were at work."""
+    passed_us = max(1, after[0] - before[0])
+    if before[1] is None or after[1] is None:
+        return passed_us, None
+    return passed_us, max(0, after[1] - before[1])

@@ -8,6 +8,7 @@ user's configuration and nothing of its own.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -80,6 +81,13 @@ def look(profile: Profile, environment: Mapping[str, str]) -> Multiplex:
 
 def _alive(profile: Profile, environment: Mapping[str, str]) -> bool:
     return _run(ssh.ssh_arguments(profile, environment, "-O", "check")).returncode == 0
+
+
+def master_pid(profile: Profile, environment: Mapping[str, str]) -> int | None:
+    """The process that enciphers for all who share a connection; None: everybody has their own."""
+    said = _run(ssh.ssh_arguments(profile, environment, "-O", "check")).stderr
+    found = re.search(rb"\(pid=(\d+)\)", said)
+    return int(found[1]) if found else None
 
 
 def advice(profile: Profile, found: Multiplex) -> str:

@@ -205,11 +205,18 @@ class Weight(NamedTuple):
 
 
 class Carried(NamedTuple):
-    """How long a link took for so many bytes each way, microseconds."""
+    """How long a link took for so many bytes each way, microseconds.
+
+    Attributes:
+        there_busy_us, back_busy_us: how much of it ssh on this side was at work, or ready to
+            be, and not waiting for the network; None where that cannot be known.
+    """
 
     size: int
     there_us: int
     back_us: int
+    there_busy_us: int | None = None
+    back_busy_us: int | None = None
 
 
 class Tagged(NamedTuple):

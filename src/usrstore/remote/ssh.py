@@ -122,6 +122,7 @@ def open_process(
         if wait:
             link.find_magic()
         peer = WirePeer(Wire(link.channel), where, link.close, ready=link.look)
+        peer.carriers = (link.pid,)
         peer.greet()
     except BaseException:
         link.close()
@@ -165,6 +166,10 @@ class _Process:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         return self._child.stdout, self._child.stdin
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
 
     def _read_stderr(self) -> None:
         assert self._child.stderr is not None

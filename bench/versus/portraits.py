@@ -1,14 +1,12 @@
-"""What versus.py measured, as a page and as pictures in a light and a dark theme."""
+"""What was measured, as a page and as pictures in a light and a dark theme."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from versus import Sheet
+from versus.sheet import Run, Sheet, shown
 
 THEMES = {
     "light": {"paper": "#ffffff", "ink": "#24292f", "grid": "#e1e4e8", "usr": "#c2410c"},
@@ -21,47 +19,28 @@ MARKS = [
 ]  # fmt: skip
 
 
-def page(sheets: Sequence[Sheet]) -> str:
+_ABOUT = """\
+# Side by side
+
+Every program takes the same dataset through the same edits, over ssh to the same sshd on loopback, through a link
+that counts every byte (ssh's own included) and, in half of the tables, holds it back. Timed is whatever a program
+needs until the remote has the state: commit and push, archive, copy. On disk is what lies at the remote and what is
+kept here beside the dataset. `-`: it did not end in time, or does not do that.
+
+rsync, rclone and usr leave an ordinary folder at the remote; git, git-annex, restic, borg, casync and dvc a
+repository. rsync and rclone keep no earlier state. restic encrypts, git compresses; neither can be told not to. All
+run as they come: none is told to use more connections or other sizes.
+"""
+_PICTURES = {
+    "versus-time": "Seconds of each step for each program",
+    "versus-bytes": "Megabytes on the wire and on disk for each step and program",
+}
+
+
+def page(run: Run, sheets: Sequence[Sheet]) -> str:
     """docs/versus.md."""
-    lines = [
-        "# Side by side",
-        "",
-        (
-            "Written by `./dev bench versus`; a larger run is `./dev bench versus --megabytes 60,600 "
-            "--patience 300`."
-        ),
-        (
-            "Every tool follows the same dataset through the same edits, over ssh to the same sshd on "
-            "loopback, through a"
-        ),
-        (
-            "link that counts every byte (ssh's own included) and, in half of the tables, holds it "
-            "back. Timed is whatever"
-        ),
-        (
-            "a tool needs until the remote has the state: commit and push, archive, copy. On disk is "
-            "what lies at the remote"
-        ),
-        (
-            "and what is kept here beside the dataset. `-`: it did not end in time, or does not do "
-            "that. rsync, rclone and"
-        ),
-        (
-            "usr leave an ordinary folder at the remote; git, git-annex, restic, borg, casync and dvc "
-            "a repository. rsync and"
-        ),
-        "rclone keep no earlier state. restic encrypts, git compresses; neither can be told not to.",
-        "",
-        (
-            f"Of {time.strftime('%Y-%m-%d')}, {os.cpu_count()} processors, one run of each: read "
-            "ratios of two and more."
-        ),
-        "",
-    ]
-    for name, alt in (
-        ("versus-time", "Seconds of each step for each tool"),
-        ("versus-bytes", "Megabytes on the wire and on disk for each step and tool"),
-    ):
+    lines = [_ABOUT, *_how(run), ""]
+    for name, alt in _PICTURES.items():
         lines += [
             "<picture>",
             f'<source media="(prefers-color-scheme: dark)" srcset="pictures/{name}-dark.png">',
@@ -69,7 +48,58 @@ def page(sheets: Sequence[Sheet]) -> str:
             "</picture>",
             "",
         ]
+    lines += _whole_story(sheets)
     return "\n".join([*lines, *(sheet.text() for sheet in sheets)]).rstrip() + "\n"
+
+
+def _how(run: Run) -> list[str]:
+    """Where, when and under which circumstances: what a reader may conclude."""
+    load = f"load average {run.load_before:.1f} before, {run.load_after:.1f} after"
+    trust = (
+        "one run of each step: read ratios of two and more"
+        if run.quiet
+        else "the machine was at other work, too: read what travels and what stays, and little of how long it takes"
+    )
+    written = f"Written by `./dev bench {run.options}` on {run.date}, in {run.minutes} minutes, "
+    return [
+        f"{written}on {run.cpus} processors ({load}): {trust}.",
+        "",
+        ", ".join(f"{name} {version}" for name, version in run.versions.items()) + ".",
+    ]
+
+
+def _whole_story(sheets: Sequence[Sheet]) -> list[str]:
+    """Each program's seven steps together, beside ours."""
+    lines = [
+        "## The whole story",
+        "",
+        "All steps together, and in brackets how many times what usr takes.",
+        "",
+        "| | " + " | ".join(f"{s.title}, s" for s in sheets) + " | on the wire, MB | on disk, MB |",
+        "|---|" + "---:|" * (len(sheets) + 2),
+    ]
+    largest = max(sheets, key=lambda sheet: (sheet.megabytes, -sheet.delay_ms))
+    columns = [(sheet, "seconds") for sheet in sheets] + [(largest, "wire"), (largest, "disk")]
+    ours = [sheet.total(sheet.tools[0], what) for sheet, what in columns]
+    tools = dict.fromkeys(tool for sheet in sheets for tool in sheet.tools)
+    for tool in tools:
+        cells = []
+        for (sheet, what), mine in zip(columns, ours, strict=True):
+            total = sheet.total(tool, what)
+            if total is None or mine is None:
+                cells.append("-" if total is None else shown(total, what))
+            else:
+                times = "" if tool == sheet.tools[0] else f" ({total / mine:.1f})"
+                cells.append(shown(total, what) + times)
+        lines.append(f"| {tool} | " + " | ".join(cells) + " |")
+    return [
+        *lines,
+        "",
+        f"Bytes are those of “{largest.title}”; on disk is what is there after the last step.",
+        "",
+        "## Step by step",
+        "",
+    ]
 
 
 def draw(sheets: Sequence[Sheet], folder: str) -> None:
