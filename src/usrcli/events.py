@@ -68,5 +68,5 @@ def _show(line: bytes, form: str) -> None:
         return
     try:
         click.echo(json.dumps(json.loads(line), separators=(",", ":")))
-    except ValueError:
+    except (ValueError, RecursionError):
         click.echo(f"warning: a line that is no JSON: {line[:60]!r}", err=True)

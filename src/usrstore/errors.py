@@ -15,6 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What the readers of JSON, TOML and YAML let out when a text is none: beside their own errors,
+whatever a date that is no date, a number without digits or brackets without end makes of them."""
+
 
 class UsrError(Exception):
     """Something went wrong that a person can act on.

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from usrstore.errors import ConfigError, DatasetNotFoundError, NotFoundError
+from usrstore import notes
+from usrstore.errors import UNREADABLE, ConfigError, DatasetNotFoundError, NotFoundError
 from usrstore.objects import names
-from usrstore.objects.ids import Kind, hash_object
 from usrstore.objects.names import DatasetId, RefName
 from usrstore.objects.sections import PRIMARY_FILE, REGISTRY_FILE
 from usrstore.odb import durable, flock
@@ -261,7 +261,7 @@ class Root:
         try:
             with open(path, "rb") as file:
                 value = tomllib.load(file)
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        except UNREADABLE as exc:
             raise ConfigError(f"{path}: {exc}; nothing was changed", hint=_CONFIG_HINT) from exc
         _check_settings(path, value)
         return value
@@ -304,29 +304,14 @@ class Root:
         Raises:
             ConfigError: the file is damaged.
         """
-        import json
-
-        path = os.path.join(self.store, "seen.json")
-        try:
-            with open(path, encoding="utf-8") as file:
-                value = json.load(file)
-        except FileNotFoundError:
-            return {}
-        except ValueError as exc:
-            raise _damaged_notes(path, str(exc)) from exc
-        stated = value.pop("sum", None) if isinstance(value, dict) else None
-        if not _are_notes(value):
-            raise _damaged_notes(path, "it does not hold what usr writes there")
-        if stated not in (None, _sum(value)):
-            raise _damaged_notes(path, "its sum does not hold")
-        return dict(value)
+        return notes.read(self._notes_path)
 
     def write_notes(self, value: dict[str, Any]) -> None:
-        import json
+        notes.write(self._notes_path, value)
 
-        summed = {**value, "sum": _sum(value)}  # a flipped digit would accuse an honest remote
-        data = json.dumps(summed, indent=1, sort_keys=True).encode() + b"\n"
-        durable.replace(os.path.join(self.store, "seen.json"), data)
+    @property
+    def _notes_path(self) -> str:
+        return os.path.join(self.store, "seen.json")
 
 
 def _folders(path: str) -> list[str]:
@@ -351,49 +336,3 @@ def _check_settings(path: str, value: dict[str, Any]) -> None:
             raise ConfigError(
                 f"{path}: there is no setting {unknown[0]!r} in [{section}]", hint=_CONFIG_HINT
             )
-
-
-def _sum(notes: dict[str, Any]) -> str:
-    import json
-
-    return hash_object(Kind.CHUNK, json.dumps(notes, sort_keys=True).encode()).hex()
-
-
-def _are_notes(value: Any) -> bool:
-    """`{"pins": {place: [fingerprint]}, "remotes": {name: {"state": [n, id], "heads": {…}}}}`."""
-    if not isinstance(value, dict):
-        return False
-    pins, remotes = value.get("pins", {}), value.get("remotes", {})
-    return (
-        isinstance(pins, dict)
-        and all(isinstance(keys, list) for keys in pins.values())
-        and isinstance(remotes, dict)
-        and all(
-            isinstance(mark, dict)
-            and isinstance(mark.get("heads", {}), dict)
-            and all(_is_id(head) for head in mark.get("heads", {}).values())
-            and _is_state(mark.get("state"))
-            for mark in remotes.values()
-        )
-    )
-
-
-def _is_state(value: Any) -> bool:
-    return value is None or (
-        isinstance(value, list)
-        and len(value) == 2
-        and isinstance(value[0], int)
-        and _is_id(value[1])
-    )
-
-
-def _is_id(value: Any) -> bool:
-    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
-
-
-def _damaged_notes(path: str, why: str) -> ConfigError:
-    return ConfigError(
-        f"{path} is damaged: {why}; nothing was changed",
-        hint="it holds pinned signers and the newest states seen of remotes; remove it to "
-        "start trusting anew",
-    )

@@ -337,7 +337,7 @@ class Dataset:
         folder = self.folder
         rows = log.lines(folder) if last is None else iter(log.tail(folder, last)[0])
         for row in rows:
-            with contextlib.suppress(ValueError):  # `usr validate` names lines that are none
+            with contextlib.suppress(ValueError, RecursionError):  # `usr validate` names them
                 event = json.loads(row)
                 if isinstance(event, dict):
                     yield event

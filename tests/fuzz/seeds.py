@@ -8,6 +8,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from fuzz import fileseeds, filetargets
 from usrstore.objects import codec
 from usrstore.objects.ids import Kind, ObjectId, PackId, hash_object
 from usrstore.objects.recipe import RULE
@@ -55,11 +56,12 @@ _PLAN = {
     "lock_timeout_ms": 300,
 }  # fmt: skip
 _SAID = [
-    {"op": "probe"}, {"op": "list"}, _COMPARE, {"op": "want", "contents": bytes(32), "have": b""},
+    {"op": "probe"}, {"op": "list"}, {"op": "weigh", "size": 1}, _COMPARE, {"op": "want", "contents": bytes(32), "have": b""},
     {"op": "offer", "recipes": bytes(32)},
 ]  # fmt: skip
 _ANSWERS = [
-    {"op": "listed", "datasets": "0" * 64 + " ns/x\n"}, _COMPARED, {"op": "recipes"},
+    {"op": "weighed", "size": 1, "hash_us": 1, "read_us": None, "write_us": None},
+    {"op": "carried"}, {"op": "held"}, {"op": "listed", "datasets": "0" * 64 + " ns/x\n"}, _COMPARED, {"op": "recipes"},
     {"op": "chunks"}, {"op": "lacking", "recipes": bytes(32)}, {"op": "planned", "resumed": 0},
     {"op": "published", "number": 1, "state": bytes(32)},
     {"op": "error", "family": "ForkError", "code": "fork", "message": "m", "hint": "h"},
@@ -90,6 +92,8 @@ def _tar() -> bytes:
 
 def seeds(name: str) -> list[bytes]:
     """Good inputs of a target; none of them is large."""
+    if name in filetargets.TARGETS:
+        return fileseeds.seeds(name, _objects, _pack())
     if _KIND.get(name):
         return list(_objects(_KIND[name]))[:12]
     if name == "signature":

@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable
 
+from fuzz import filetargets
 from usrstore.errors import UsrError
 from usrstore.objects import codec, recipe, state, tree
 from usrstore.objects.ids import Kind, ObjectId, PackId, hash_object, seal
@@ -23,7 +24,7 @@ from usrstore.odb.pack import Pack, pack_key
 from usrstore.odb.packindex import PackIndex
 from usrstore.remote import messages
 from usrstore.remote.client import WirePeer
-from usrstore.remote.peer import Ask
+from usrstore.remote.peer import Ask, Weight
 from usrstore.remote.serve import Limits, serve
 from usrstore.remote.wire import StreamChannel, Wire
 from usrstore.trust import sshsig
@@ -204,6 +205,7 @@ def a_message(data: bytes) -> None:
     value = codec.decode(data, limit=MAX_BYTES, longest=4096, containers=64)
     for parse in (
         messages.parse_probe,
+        messages.parse_weighed,
         messages.parse_ask,
         messages.parse_listed,
         lambda fields: messages.parse_compared(fields, {}, {}),
@@ -247,6 +249,15 @@ class _Nothing:
         list(pieces)
         raise UsrError("no")
 
+    def hold(self, pieces):
+        list(pieces)
+
+    def promote(self):
+        raise UsrError("no")
+
+    def weigh(self, size, *, may_write=True):
+        return Weight(size, 1, None, None)
+
     def close(self):
         pass
 
@@ -275,6 +286,10 @@ def a_server(data: bytes) -> None:
         lambda peer: peer.offer([]),
         lambda peer: peer.plan(proposal),
         lambda peer: peer.publish([]),
+        lambda peer: peer.hold([]),
+        lambda peer: peer.promote(),
+        lambda peer: peer.weigh(1),
+        lambda peer: peer.carry(1),
     ):
         channel = StreamChannel(io.BytesIO(data), io.BytesIO())
         try:
@@ -290,7 +305,7 @@ TARGETS: dict[str, Callable[[bytes], object]] = {
     "journal": a_journal, "statcache": a_stat_cache, "docket": a_docket,
     "compressed": a_compressed_chunk, "thrift": a_thrift_struct, "parquet": a_parquet_file,
     "bundle": a_bundle, "frames": frames, "message": a_message, "client": a_client,
-    "server": a_server,
+    "server": a_server, **filetargets.TARGETS,
 }  # fmt: skip
 
 

@@ -62,11 +62,11 @@ _NESTED = ("list", "fixed_size_list", "struct")
 def _parse(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         if "'" in text and '"' not in text:  # as Python writes lists of words
             try:
                 return json.loads(text.replace("'", '"'))
-            except ValueError:
+            except (ValueError, RecursionError):
                 pass
         raise ValueError(f"not JSON: {exc}") from None
 

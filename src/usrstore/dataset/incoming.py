@@ -241,7 +241,7 @@ def _jsonl(path: str, stray: Stray) -> Iterator[Batch]:
 def _object(line: str, number: int, stray: Stray) -> dict[str, Any] | None:
     try:
         value = json.loads(line)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         stray(number, f"it is not JSON: {exc}")
         return None
     if not isinstance(value, dict):
@@ -283,7 +283,7 @@ def _items(path: str, file: IO[str]) -> Iterator[Any]:
             value, end = decoder.raw_decode(text, place)
             if end == len(text) and more:
                 raise ValueError("it ends early")  # a number may go on in the next piece
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             if not more:
                 raise _unreadable(path, f"it is not JSON: {exc}") from exc
             piece = file.read(max(_CHUNK, len(text) - place))

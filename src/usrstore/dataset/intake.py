@@ -315,7 +315,7 @@ def convert(
     for number, value in zip(numbers, values, strict=True):
         try:
             made.append(None if value is None else one(value))
-        except (pa.ArrowException, ValueError, TypeError, OverflowError):
+        except (pa.ArrowException, ValueError, TypeError, OverflowError, RecursionError):
             problems.add(number, field.name, value, f"not {field.type}")
             made.append(None)
     return made

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from usrstore.errors import RegistryError
+from usrstore.errors import UNREADABLE, RegistryError
+
+MAX_VALUES = 1 << 18  # of 64,000 columns, and as many more
 
 EMPTY = {
     "namespaces": {
@@ -38,8 +40,13 @@ def parse(data: bytes, where: str) -> dict[str, Any]:
 
     try:
         value = yaml.safe_load(data)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as exc:
+    except (yaml.YAMLError, *UNREADABLE) as exc:
         raise RegistryError(f"{where} is not YAML: {exc}; nothing was changed") from exc
+    if _values(value, {}) > MAX_VALUES:
+        raise RegistryError(
+            f"{where} stands for more than {MAX_VALUES} values; nothing was changed",
+            hint="write out what its aliases (`*name`) stand for, and it shows where",
+        )
     namespaces = value.get("namespaces") if isinstance(value, dict) else None
     if not isinstance(namespaces, dict) or not all(
         isinstance(name, str) and isinstance(body, dict) for name, body in namespaces.items()
@@ -49,6 +56,21 @@ def parse(data: bytes, where: str) -> dict[str, Any]:
             hint="restore it from a copy, or from `_registry/` inside a dataset",
         )
     return namespaces
+
+
+def _values(value: Any, known: dict[int, int]) -> int:
+    """How many values a text stands for, every alias written out; one inside itself is endless.
+
+    A few lines of aliases to aliases can stand for more than any comparison would ever end with.
+    """
+    if not isinstance(value, dict | list):
+        return 1
+    at = id(value)
+    if at not in known:
+        known[at] = MAX_VALUES + 1  # as long as it is not counted, it is inside itself
+        items = value.values() if isinstance(value, dict) else value
+        known[at] = 1 + sum(_values(item, known) for item in items)
+    return known[at]
 
 
 def text(namespaces: dict[str, Any]) -> bytes:

@@ -28,7 +28,7 @@ def parse(text: str) -> dict[str, Any]:
     if text.startswith("ssh://"):
         return _url(text)
     if text.startswith("file://"):
-        return {"type": "folder", "base_dir": unquote(urlsplit(text).path)}
+        return {"type": "folder", "base_dir": _path_of(text)}
     if "://" in text:
         raise _unknown(text)
     if text.startswith(("/", "./", "../", "~")) or text in (".", ".."):
@@ -41,8 +41,8 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def _url(text: str) -> dict[str, Any]:
-    parts = urlsplit(text)
     try:
+        parts = urlsplit(text)
         port = parts.port
     except ValueError:
         raise _unknown(text) from None
@@ -57,6 +57,13 @@ def _url(text: str) -> dict[str, Any]:
     if parts.username:
         body["user"] = unquote(parts.username)
     return {**body, "port": port} if port else body
+
+
+def _path_of(text: str) -> str:
+    try:
+        return unquote(urlsplit(text).path)
+    except ValueError:  # a host in brackets that is none
+        raise _unknown(text) from None
 
 
 def _unknown(text: str) -> InvalidInputError:

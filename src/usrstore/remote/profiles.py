@@ -9,7 +9,7 @@ import os
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from usrstore.errors import ConfigError, RemoteNotFoundError
+from usrstore.errors import UNREADABLE, ConfigError, RemoteNotFoundError
 from usrstore.objects.names import check_remote
 from usrstore.odb import durable
 from usrstore.odb.backend import address
@@ -103,7 +103,7 @@ def parse(name: str, body: Any, where: str) -> Profile:
     if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
         raise ConfigError(f"{at}: port must be a number from 1 to 65535")
     kind = values.get("type", "ssh")
-    if kind not in _NEEDED:
+    if not isinstance(kind, str) or kind not in _NEEDED:
         raise ConfigError(f"{at}: type {kind!r} is not known", hint="use ssh, folder or bucket")
     for key in _NEEDED[kind]:
         if not values.get(key):
@@ -141,7 +141,7 @@ def _read(path: str) -> dict[str, Any]:
             value = yaml.safe_load(file)
     except FileNotFoundError:
         value = None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as exc:
+    except (yaml.YAMLError, OSError, *UNREADABLE) as exc:
         raise ConfigError(f"{path} cannot be read: {exc}", hint=_MEND) from exc
     value = {} if value is None else value
     if not isinstance(value, dict) or not isinstance(value.get("remotes") or {}, dict):

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from usrstore.errors import (
+    UNREADABLE,
     ConflictError,
     DecodeError,
     IncompleteError,
@@ -265,7 +266,7 @@ class Bundle:
                 )
                 for row in json.loads(self.backend.read(ABOUT))["states"]
             }
-        except (ValueError, TypeError, KeyError) as exc:
+        except UNREADABLE as exc:
             raise DecodeError(f"{self.paths[0]}: {ABOUT} is damaged") from exc
 
     def peer(self, root: Root, who: Who) -> BundlePeer:

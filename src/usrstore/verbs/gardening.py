@@ -116,7 +116,7 @@ def repair(site: Site) -> RepairResult:
 def _is_event(held: bytes) -> bool:
     try:
         return isinstance(json.loads(held), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

@@ -6,7 +6,7 @@ import json
 import os
 from typing import NamedTuple
 
-from usrstore.errors import ConflictError, DecodeError
+from usrstore.errors import UNREADABLE, ConflictError, DecodeError
 from usrstore.objects.ids import ManifestId, ObjectId
 from usrstore.objects.names import DatasetId
 from usrstore.odb import durable
@@ -69,7 +69,7 @@ def find(root: Root, dataset: DatasetId) -> Pending:
             hint=f"usr merge REV {dataset}, or usr pull {dataset} REMOTE",
             code="no-merge",
         ) from None
-    except (ValueError, TypeError, KeyError, UnicodeDecodeError) as exc:
+    except UNREADABLE as exc:
         raise DecodeError(
             f"{path} is damaged: {exc}; nothing was changed",
             hint=f"usr merge --abort {dataset}, then merge again",
