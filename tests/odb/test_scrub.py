@@ -99,3 +99,18 @@ def test_what_a_thread_stumbles_over_reaches_the_caller(pack, monkeypatch):
     monkeypatch.setattr(scrubbing._Work, "_hash", refuse)
     with pytest.raises(StorageError):
         scrub(pack)
+
+
+def test_an_empty_object_does_not_hide_the_one_that_begins_where_it_lies(tmp_path):
+    """The empty chunk has no bytes of its own: whichever name comes first, nothing is damaged."""
+    empty = hash_object(Kind.CHUNK, b"")
+    others = {data: hash_object(Kind.CHUNK, data) for data in (noise(n, 7) for n in range(8))}
+    assert min(others.values()) < empty < max(others.values())
+    for data, oid in others.items():
+        database = Database(MemoryBackend(), str(tmp_path))
+        with database.batch() as batch:
+            batch.put(Kind.CHUNK, empty, b"")
+            batch.put(Kind.CHUNK, oid, data)
+        (pack,) = [pack for pack in database.packs() if pack.holds_data]
+        assert len({row.offset for _, row in pack.index.items()}) == 1
+        assert scrub(pack) == []

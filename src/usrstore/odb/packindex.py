@@ -147,10 +147,11 @@ class PackIndex:
         """The same, a row as plain numbers and an id as plain bytes: for who looks at all."""
         ids = bytes(self._bytes[: self.count * ID_BYTES])
         rows = list(_ROW.iter_unpack(self._bytes[self.count * ID_BYTES :]))
-        offsets = [row[0] for row in rows]
+        # One number each: what is empty lies where the next one begins, and comes before it.
+        places = [row[0] << 32 | row[1] for row in rows]
         return [
             (rows[at], ids[at * ID_BYTES : (at + 1) * ID_BYTES])
-            for at in sorted(range(self.count), key=offsets.__getitem__)
+            for at in sorted(range(self.count), key=places.__getitem__)
         ]
 
     def beginning(self, text: str) -> Iterator[tuple[ObjectId, int]]:
