@@ -88,6 +88,15 @@ shared = _options(
     ),
 )
 
+file_options = _options(
+    click.option(
+        "--repo-root",
+        metavar="DIR",
+        help="Of a file: what here is the remote's repo_root (also DNADESIGN_REPO_ROOT).",
+    ),
+    click.option("--remote-path", metavar="PATH", help="Of a file: where it is at the remote."),
+)
+
 choosing = _options(
     click.option(
         "--ours", "ours", multiple=True, metavar="PATH", help="Both changed PATH: keep ours whole."
@@ -149,13 +158,19 @@ _PARTIAL = {
 
 
 class Request:
-    """What the options of one sync command add up to."""
+    """What the options of one sync command add up to.
+
+    Attributes:
+        seen: how both sides compare, once that is known.
+        ends: of a file, where it is here and at the remote.
+    """
 
     def __init__(self, **values: Any) -> None:
         self.values = values
         self.as_json = bool(values["as_json"]) or values["form"] == "json"
         self.seen: Meeting | None = None
         self.scope = WHOLE
+        self.ends: tuple[str, str] | None = None
         self.progress = reporter(values["progress"])
 
     def options(self, root: Root) -> Options:
@@ -168,7 +183,7 @@ class Request:
             raise click.UsageError(f"{' and '.join(partial)} say different things: give one")
         partial += ["--path"] if values.get("paths") else []
         transfers = "verify_sidecars" in values
-        if transfers and partial and sidecars is not False:
+        if transfers and partial and sidecars is not False and root.lone is None:
             raise click.UsageError(
                 f"{partial[0]} leaves sidecars out, so they cannot be verified: "
                 "add --no-verify-sidecars, which is recorded"
@@ -176,7 +191,9 @@ class Request:
         if sidecars is False and hashes:
             raise click.UsageError("--verify-derived-hashes needs --verify-sidecars")
         sections = ALL_SECTIONS
-        if values["primary_only"]:
+        if root.lone is not None:
+            pass  # there is nothing that --primary-only or --skip-snapshots could leave out
+        elif values["primary_only"]:
             sections = frozenset({Section.PRIMARY})
         elif values["skip_snapshots"]:
             sections = ALL_SECTIONS - {Section.SNAPSHOTS}
@@ -194,7 +211,7 @@ class Request:
             paths=tuple(values.get("paths") or ()),
             dry_run=values["dry_run"],
             force=bool(values.get("force_with_lease")),
-            strict_bootstrap_id=bool(values.get("strict_bootstrap_id")),
+            strict_bootstrap_id=bool(values.get("strict_bootstrap_id")) and root.lone is None,
             accept_rollback=values["accept_rollback"],
             tags=values.get("tags") is not False,
             choices=choices(values),

@@ -175,15 +175,16 @@ def name_status(comparison: Comparison) -> list[tuple[str, str]]:
 _COLOURS = {"A": "green", "D": "red", "M": "yellow"}
 
 
-def name_status_lines(comparison: Comparison) -> list[str]:
+def name_status_lines(comparison: Comparison, lone: str | None = None) -> list[str]:
+    """A line a file; a file that stands alone goes by its own name."""
     return [
-        f"{click.style(letter, fg=_COLOURS[letter])}\t{path}"
+        f"{click.style(letter, fg=_COLOURS[letter])}\t{lone or path}"
         for path, letter in name_status(comparison)
     ]
 
 
-def print_name_status(comparison: Comparison) -> None:
-    for text in name_status_lines(comparison):
+def print_name_status(comparison: Comparison, lone: str | None = None) -> None:
+    for text in name_status_lines(comparison, lone):
         click.echo(text)
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import click
 
-from usrcli import compare, several, targets
+from usrcli import compare, files, several, targets
 from usrcli.arguments import PathsCommand, paths_given
-from usrcli.asking import Request, all_option, shared
+from usrcli.asking import Request, all_option, file_options, shared
 from usrcli.context import find_root, infer_dataset, remotes_path
 from usrcli.links import peer_of
 from usrcli.render import audit as rendering
 from usrcli.sync import refusal, show, site_of, write_audit
 from usrstore.objects.names import DatasetId
 from usrstore.remote import profiles
+from usrstore.remote.peer import Peer
+from usrstore.root import Root
 from usrstore.verbs import audit
 from usrstore.verbs.audit import SyncResult
 from usrstore.verbs.history import Changes
@@ -55,6 +58,7 @@ def _row_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--stat", is_flag=True, help="Sizes of what changed, by section.")
 @click.option("--porcelain", is_flag=True, help="As --name-status, in a form that never changes.")
 @_row_options
+@file_options
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there are differences.")
 def diff(words: tuple[str, ...], **values: Any) -> int:
     """Compare THIS with OTHER, by content. Nothing is written anywhere but our stat cache.
@@ -76,6 +80,9 @@ def diff(words: tuple[str, ...], **values: Any) -> int:
     if not words:
         raise click.UsageError("name a dataset, or a state")
     this, other = words[0], words[1] if len(words) > 1 else None
+    if other is not None and files.is_file(this):
+        return _file(this, other, request)
+    files.refuse_options(request)
     root, this = targets.find(this) if targets.is_folder(this) else (find_root(), this)
     far = other is not None and other in profiles.load(remotes_path(root))
     if other is not None and not far and not compare.is_revision(root, other):
@@ -89,16 +96,35 @@ def diff(words: tuple[str, ...], **values: Any) -> int:
             root, this, other, request.values, paths=paths, as_json=request.as_json
         )
     name = DatasetId(infer_dataset(root, this))
-    options = request.options(root)
-    progress = request.progress
+    return _remote(root, name, other, request, paths, lambda: peer_of(root, other))
+
+
+def _file(word: str, remote: str, request: Request) -> int:
+    """One file with the same one at a remote."""
+    if _asks_for_rows(request.values):
+        raise click.UsageError(f"--rows compares datasets; {word} is one file")
+    file = files.locate(word, remote, request)
+    return _remote(file.root, file.root.name, remote, request, (), file.connect)
+
+
+def _remote(
+    root: Root,
+    name: DatasetId,
+    remote: str,
+    request: Request,
+    paths: Sequence[str],
+    connect: Callable[[], AbstractContextManager[Peer]],
+) -> int:
+    """A dataset, or a file, with the same one at a remote."""
+    values, options, progress = request.values, request.options(root), request.progress
     from usrstore.verbs.diff import diff as verb
 
-    with refusal(request, "diff", name, options), peer_of(root, other) as peer:
+    with refusal(request, "diff", name, options), connect() as peer:
         try:
             result = verb(
                 site_of(root, name, request),
                 peer,
-                other,
+                remote,
                 checks=options.checks,
                 accept_rollback=options.accept_rollback,
                 emit=progress,
@@ -109,7 +135,7 @@ def diff(words: tuple[str, ...], **values: Any) -> int:
         show(request, result)
     elif values["name_status"] or values["porcelain"]:
         write_audit(request, audit.data(result))
-        compare.print_name_status(_limited(result, paths).comparison)
+        compare.print_name_status(_limited(result, paths).comparison, root.lone)
     elif values["stat"]:
         write_audit(request, audit.data(result))
         for text in compare.stat_lines(_limited(result, paths)):

@@ -140,5 +140,5 @@ def open_keyring(root: Root | None, folder: str, environment: dict[str, str]) ->
         raise ConfigError("signing.key in .usr/config must be a path, 'agent' or 'none'")
     configured = configured or environment.get("USR_SIGNING_KEY")
     if configured and root is not None and configured not in ("agent", "none"):
-        configured = os.path.join(root.store, os.path.expanduser(configured))
+        configured = os.path.join(root.settings_folder, os.path.expanduser(configured))
     return Keyring(configured, folder, environment.get("SSH_AUTH_SOCK"))

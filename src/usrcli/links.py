@@ -45,6 +45,20 @@ def connect(profile: Profile, root: Root | None = None, *, wait: bool = True) ->
     return ssh.connect(profile, os.environ, wait=wait)
 
 
+def connect_to_file(profile: Profile, path: str) -> Peer:
+    """A peer that is one file at a remote. Raises: as `connect`."""
+    if profile.type == "folder":
+        from usrstore.lone import Lone
+        from usrstore.verbs import believing
+        from usrstore.verbs.host import Host
+
+        there = Lone(os.path.expanduser(path))
+        return Host(there, make_who(there), trust=believing.mode_of(there, None))
+    from usrstore.remote import ssh
+
+    return ssh.connect(profile, os.environ, "--file", path)
+
+
 @contextlib.contextmanager
 def peer_of(root: Root, name: str) -> Iterator[Peer]:
     """A peer for a command that looks at its own folder while the other end starts."""

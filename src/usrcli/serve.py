@@ -14,6 +14,7 @@ import click
 
 from usrcli.context import make_who, settings
 from usrstore.errors import UsrError
+from usrstore.lone import Lone
 from usrstore.objects.names import check_dataset
 from usrstore.remote import messages
 from usrstore.remote.gather import GatheringWriter
@@ -35,6 +36,7 @@ _PIPE_BYTES = 1 << 20
 @click.command(short_help="Answer another usr over standard input and output")
 @click.option("--stdio", is_flag=True, required=True, help="Speak on standard input and output.")
 @click.option("--root", "base", metavar="DIR", help="The root to serve (default: the global one).")
+@click.option("--file", metavar="PATH", help="Serve this one file, and no root.")
 @click.option("--read-only", is_flag=True, help="Refuse pushes.")
 @click.option(
     "--dataset",
@@ -71,6 +73,7 @@ _PIPE_BYTES = 1 << 20
 def serve(
     stdio: bool,  # noqa: ARG001
     base: str | None,
+    file: str | None,
     read_only: bool,
     datasets: tuple[str, ...],
     max_bytes: int | None,
@@ -102,7 +105,7 @@ def serve(
         patience=patience,
     )
     try:
-        peer = _peer(base, trust, limits)
+        peer = _peer(base, file, trust, limits)
     except UsrError as exc:
         channel.write(MAGIC)
         Wire(channel).send(messages.error_message(exc))
@@ -144,8 +147,12 @@ def _modes(datasets: tuple[str, ...]) -> dict[str, bool]:
     return modes
 
 
-def _peer(base: str | None, trust: Mode | None, limits: Limits) -> Peer:
-    root = Root(os.path.expanduser(base or settings().root or os.environ.get("USR_ROOT") or "."))
+def _peer(base: str | None, file: str | None, trust: Mode | None, limits: Limits) -> Peer:
+    if file is not None:
+        root: Root = Lone(os.path.expanduser(file))
+    else:
+        given = base or settings().root or os.environ.get("USR_ROOT") or "."
+        root = Root(os.path.expanduser(given))
     mode = believing.mode_of(root, trust)
     return Host(
         root,

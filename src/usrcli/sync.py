@@ -10,8 +10,16 @@ from typing import Any, Literal
 
 import click
 
-from usrcli import targets
-from usrcli.asking import Request, all_option, choosing, path_option, shared, transfer
+from usrcli import files, targets
+from usrcli.asking import (
+    Request,
+    all_option,
+    choosing,
+    file_options,
+    path_option,
+    shared,
+    transfer,
+)
 from usrcli.context import make_who, parse_seconds, print_json
 from usrcli.links import peer_of
 from usrcli.render import audit as rendering
@@ -43,7 +51,7 @@ def refusal(
                     click.echo(text)
         else:
             data = {"action": action, "transfer_state": "REFUSED", "dataset": dataset}
-        write_audit(request, {**data, "error": error_data(exc)})
+        write_audit(request, {**data, **_ends(request), "error": error_data(exc)})
         raise
 
 
@@ -75,7 +83,7 @@ def write_audit(request: Request, data: dict[str, Any]) -> None:
 
 
 def show(request: Request, result: SyncResult, policy: tuple[str, ...] = ()) -> None:
-    data = {**audit.data(result), "policy": list(policy)}
+    data = {**audit.data(result), "policy": list(policy), **_ends(request)}
     write_audit(request, data)
     for text in rendering.policy_warnings(policy):
         click.echo(text, err=True)
@@ -84,6 +92,16 @@ def show(request: Request, result: SyncResult, policy: tuple[str, ...] = ()) -> 
         return
     for text in rendering.audit_lines(result):
         click.echo(text)
+    if request.ends is not None:
+        here, there = request.ends
+        click.echo(rendering.line("File", f"here={here} there={there}"))
+
+
+def _ends(request: Request) -> dict[str, Any]:
+    """Of a file, where it is."""
+    if request.ends is None:
+        return {}
+    return {"file": dict(zip(("local", "remote"), request.ends, strict=True))}
 
 
 def site_of(root: Root, dataset: DatasetId, request: Request) -> Site:
@@ -100,6 +118,10 @@ def _sync(
     from usrcli import several
 
     every = request.values["every"]
+    if len(datasets) == 1 and files.is_file(datasets[0]):
+        file = files.locate(datasets[0], remote, request)
+        return run(action, file.root, file.root.name, remote, request, file.connect)
+    files.refuse_options(request)
     if several.are_several(datasets, every=every):
         root, words = targets.find_all(datasets)
         return several.run(action, root, words, remote, request, lambda: peer_of(root, remote))
@@ -168,6 +190,7 @@ def run(
 @transfer
 @choosing
 @path_option
+@file_options
 @click.option(
     "--strict-bootstrap-id",
     is_flag=True,
@@ -193,6 +216,7 @@ def pull(datasets: tuple[str, ...], remote: str, **values: Any) -> int:
 @all_option
 @shared
 @transfer
+@file_options
 def push(datasets: tuple[str, ...], remote: str, **values: Any) -> int:
     """Make every DATASET at REMOTE what it is here, or leave everything there as it was.
 

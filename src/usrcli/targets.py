@@ -32,6 +32,12 @@ def find(text: str | None) -> Target:
         InvalidNameError, NotFoundError: there is none such.
         InvalidInputError: it is an id of the root, and another dataset's folder from here.
     """
+    if text is not None and os.path.isfile(text):
+        raise InvalidInputError(
+            f"{text} is a file; nothing was changed",
+            hint="diff, status, push and pull take one file and a remote: "
+            f"usr diff {text} REMOTE --remote-path PATH",
+        )
     if text is not None and is_path(text):
         return _at(os.path.expanduser(text))
     root = find_root_or_none()

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from usrcli import compare, targets
+from usrcli.asking import file_options
 from usrcli.context import (
     find_root,
     json_option,
@@ -114,10 +115,13 @@ def commit(dataset: str | None, message: str, as_json: bool) -> int:
 @click.option(
     "--verify", type=click.Choice(["hash", "auto", "size", "parquet"]), default="hash", hidden=True
 )
+@file_options
 @json_option
 def status(
     dataset: str | None,
     remote: str | None,
+    repo_root: str | None,
+    remote_path: str | None,
     porcelain: bool,
     exit_code: bool,
     verify: str,
@@ -136,6 +140,8 @@ def status(
         flags = ["--json"] if as_json else []
         flags += ["--porcelain"] if porcelain else []
         flags += ["--exit-code"] if exit_code else []
+        flags += ["--repo-root", repo_root] if repo_root else []
+        flags += ["--remote-path", remote_path] if remote_path else []
         return run([*before, "diff", str(dataset), remote, "--verify", verify, *flags])
     root = find_root() if dataset is None else None
     at_root = root is not None and os.path.realpath(os.getcwd()) == os.path.realpath(root.path)

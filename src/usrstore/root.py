@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from usrstore import notes
-from usrstore.errors import UNREADABLE, ConfigError, DatasetNotFoundError, NotFoundError
+from usrstore import notes, settings
+from usrstore.errors import DatasetNotFoundError, NotFoundError
 from usrstore.objects import names
 from usrstore.objects.names import DatasetId, RefName
 from usrstore.objects.sections import PRIMARY_FILE, REGISTRY_FILE
@@ -25,17 +25,6 @@ from usrstore.odb.states import Act, Change, States
 if TYPE_CHECKING:
     from usrstore.trust.keys import Signer
 
-SETTINGS = {
-    "trust": {"mode", "max_age", "stale"},
-    "signing": {"key"},
-    "keep": {"replaced"},
-    "gc": {
-        *("grace", "keep-last", "keep-daily", "keep-weekly", "keep-monthly"),
-        *("keep-tagged", "keep-within", "keep-ops"),
-    },
-}
-"""Every section and setting that `.usr/config` may hold."""
-_CONFIG_HINT = "mend that file, or remove it: every setting in it has a default"
 STORE_FOLDER = ".usr"
 TOOL = "usrstore 0.1.0"
 
@@ -75,11 +64,20 @@ class Who:
 
 
 class Root:
-    """One root. Opening it reads nothing; `create_store` is the only way a store appears."""
+    """One root. Opening it reads nothing; `create_store` is the only way a store appears.
+
+    Attributes:
+        path: the folder of the datasets.
+        store: ours.
+        settings_folder: where `config` and `allowed_signers` are.
+        lone: the name of the one file that counts, if this is no more than that (lone.py).
+    """
+
+    lone: str | None = None
 
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(path)
-        self.store = os.path.join(self.path, STORE_FOLDER)
+        self.store = self.settings_folder = os.path.join(self.path, STORE_FOLDER)
         if not os.path.isdir(self.path):
             found = f"{self.path} is no folder" if os.path.exists(self.path) else ""
             raise NotFoundError(
@@ -94,6 +92,11 @@ class Root:
     def writable(self) -> bool:
         where = self.store if os.path.isdir(self.store) else self.path
         return os.access(where, os.W_OK | os.X_OK)
+
+    @property
+    def makes_locks(self) -> bool:
+        """Whether the lock files of a dataset are made where they lack, to keep others out."""
+        return True
 
     def create_store(self) -> bool:
         """Make the store unless it is there; True if it was made."""
@@ -251,20 +254,9 @@ class Root:
         """`.usr/config`, as TOML.
 
         Raises:
-            ConfigError: naming the file and the line.
+            ConfigError: naming the file, and the line or the setting.
         """
-        path = os.path.join(self.store, "config")
-        if not os.path.exists(path):
-            return {}
-        import tomllib
-
-        try:
-            with open(path, "rb") as file:
-                value = tomllib.load(file)
-        except UNREADABLE as exc:
-            raise ConfigError(f"{path}: {exc}; nothing was changed", hint=_CONFIG_HINT) from exc
-        _check_settings(path, value)
-        return value
+        return settings.load(os.path.join(self.settings_folder, "config"))
 
     @contextlib.contextmanager
     def changing_registry(self, *, timeout_s: float) -> Iterator[None]:
@@ -320,19 +312,3 @@ def _folders(path: str) -> list[str]:
             return [e.name for e in entries if not e.name.startswith(".") and e.is_dir()]
     except OSError:
         return []
-
-
-def _check_settings(path: str, value: dict[str, Any]) -> None:
-    """A setting that nobody knows is refused: a misspelt `mode` must not relax it.
-
-    Raises:
-        ConfigError: naming the file and the setting.
-    """
-    for section, settings in value.items():
-        known = SETTINGS.get(section)
-        if known is None or not isinstance(settings, dict):
-            raise ConfigError(f"{path}: there is no section [{section}]", hint=_CONFIG_HINT)
-        if unknown := sorted(settings.keys() - known):
-            raise ConfigError(
-                f"{path}: there is no setting {unknown[0]!r} in [{section}]", hint=_CONFIG_HINT
-            )

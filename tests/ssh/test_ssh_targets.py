@@ -1,10 +1,15 @@
-"""Targets as people name them, over a real sshd: a dataset's folder that lies in no named root."""
+"""Targets as people name them, over a real sshd: a folder in no root that was named, one file."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import time
+from pathlib import Path
+
 import pytest
 
-from support.datasets import REGISTRY
+from support.datasets import REGISTRY, noise, sample_parquet
 from support.lab import sample_files
 
 REMOTE = "bu-scc"
@@ -31,3 +36,102 @@ def test_a_folder_elsewhere_is_compared_pushed_and_pulled(link, apart):
     assert link.read(folder) == link.read(far)
     assert link.usr("status", folder, REMOTE).ok().lines[-1] == "Status     : up-to-date"
     assert link.refs(link.root) == ""
+
+
+# ── one file ────────────────────────────────────────────────────────────────────────────
+@pytest.fixture
+def repos(link):
+    """Two clones of a repository, in no root; the remote's settings say where both are."""
+    here, there = link.home / "repo", link.home / "far repo"
+    for folder in (here / "data", there / "data"):
+        folder.mkdir(parents=True)
+    link.profile(repo_root=str(there), local_repo_root=str(here))
+    (here / "data/t.parquet").write_bytes(sample_parquet())
+    return here / "data/t.parquet", there / "data/t.parquet"
+
+
+def test_a_file_is_compared_pushed_and_pulled(link, repos):
+    file, far = repos
+    assert link.usr("diff", file, REMOTE).ok().lines[-2:] == [
+        "  only here  t.parquet",
+        "Status     : CHANGES",
+    ]
+    assert list(far.parent.iterdir()) == []  # a look makes nothing
+    data = link.audit("push", file, REMOTE, "-y", "--verify", "parquet")
+    assert data["transfer_state"] == "TRANSFERRED"
+    assert data["file"] == {"local": str(file), "remote": f"scc1:{far}"}
+    assert far.read_bytes() == file.read_bytes()
+    assert link.audit("push", file, REMOTE, "-y")["transfer_state"] == "NO-OP"
+    far.write_bytes(noise("theirs", 5000))
+    assert link.usr("status", file, REMOTE).ok().lines[-1] == "Status     : CHANGES"
+    assert link.audit("pull", file, REMOTE, "-y")["transfer_state"] == "TRANSFERRED"
+    assert file.read_bytes() == far.read_bytes()
+    assert link.usr("diff", file, REMOTE).ok().lines[-1] == "Status     : up-to-date"
+
+
+def test_a_remote_path_is_taken_by_the_word_whatever_shells_make_of_it(link, repos):
+    file, _ = repos
+    odd = link.home / 'it\'s $HOME; "x"' / "r.parquet"
+    odd.parent.mkdir()
+    link.usr("push", file, REMOTE, "-y", "--remote-path", odd).ok()
+    assert odd.read_bytes() == file.read_bytes()
+
+
+def test_a_remote_that_serves_only_its_root_says_so_and_takes_no_file(link, repos):
+    """sshd's ForceCommand starts `usr serve` by itself, whatever the client asks for."""
+    file, far = repos
+    forced = link.script(
+        "forced", f"#!/bin/sh\nexec {link.far_usr} serve --stdio --root {link.there}\n"
+    )
+    link.profile(
+        repo_root=str(far.parents[1]), local_repo_root=str(file.parents[1]), usr_command=forced
+    )
+    for verb in ("push", "pull", "diff"):
+        said = link.usr(verb, file, REMOTE).failed("remote-without-files", 9)
+        assert "ForceCommand" in said.err
+    assert not far.exists()
+    assert list(link.there.iterdir()) == []
+
+
+def test_a_push_of_a_file_that_is_killed_leaves_the_old_one_and_goes_on(link, repos):
+    file, far = repos
+    roots = {"repo_root": str(far.parents[1]), "local_repo_root": str(file.parents[1])}
+    link.usr("push", file, REMOTE, "-y").ok()
+    old = far.read_bytes()
+    file.write_bytes(noise("large", 16 << 20))
+    link.profile(**roots, usr_command=link.throttled())
+    child = link.start("push", file, REMOTE, "-y")
+    until = time.monotonic() + 30
+    while arrived(far.parent / ".usr") < 4 << 20:
+        assert child.poll() is None, child.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    pids = (link.home / "pid").read_text().split()
+    child.kill()
+    child.communicate(timeout=30)
+    while any(is_alive(pid) for pid in pids):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert far.read_bytes() == old
+    link.profile(**roots)
+    data = link.audit("push", file, REMOTE, "-y")
+    assert far.read_bytes() == file.read_bytes()
+    assert data["moved"]["resumed"] > 0
+    assert data["moved"]["resumed"] + data["moved"]["payload"] <= 16 << 20
+
+
+def is_alive(pid) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def arrived(store) -> int:
+    """Bytes on the disk of what waits to be verified."""
+    total = 0
+    for folder, _, names in os.walk(store):
+        for name in names if "/quarantine" in folder else ():
+            with contextlib.suppress(FileNotFoundError):
+                total += os.stat(os.path.join(folder, name)).st_blocks * 512
+    return total

@@ -117,13 +117,13 @@ def _manifest(result: SyncResult, data: dict[str, Any]) -> str:
 
 def change_lines(result: SyncResult) -> list[str]:
     """Which files differ, the first ten of each kind, so that nobody has to guess."""
-    lines = []
+    lines, lone = [], result.meeting.site.root.lone
     words = {"local_only": "only here", "remote_only": "only there", "differ": "differs"}
     for section in Section:
         delta = result.meeting.comparison.sections[section]
         for kind, word in words.items():
             paths = getattr(delta, kind)
-            lines += [f"  {word:<10} {path}" for path in paths[:_SHOWN]]
+            lines += [f"  {word:<10} {lone or path}" for path in paths[:_SHOWN]]
             if len(paths) > _SHOWN:
                 lines.append(f"  {word:<10} … and {len(paths) - _SHOWN} more in {section.label}")
     return lines

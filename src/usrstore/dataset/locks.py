@@ -30,8 +30,10 @@ def reading(folder: str, *, timeout_s: float) -> Iterator[bool]:
 
 
 @contextlib.contextmanager
-def writing(folder: str, *, timeout_s: float) -> Iterator[bool]:
+def writing(folder: str, *, timeout_s: float, create: bool = True) -> Iterator[bool]:
     """Keep everybody out while a state is promoted. A folder that does not exist needs none.
+
+    Without `create`, only those locks are taken that are there.
 
     Raises:
         LockedError: somebody kept a lock for longer than `timeout_s`.
@@ -40,8 +42,8 @@ def writing(folder: str, *, timeout_s: float) -> Iterator[bool]:
         yield False
         return
     with (
-        _hold(folder, DATASET_LOCK, timeout_s, shared=False, create=True) as dataset,
-        _hold(folder, EVENTS_LOCK, timeout_s, shared=False, create=True) as events,
+        _hold(folder, DATASET_LOCK, timeout_s, shared=False, create=create) as dataset,
+        _hold(folder, EVENTS_LOCK, timeout_s, shared=False, create=create) as events,
     ):
         yield dataset and events
 

@@ -69,19 +69,22 @@ def serve_command(profile: Profile, *extra: str) -> str:
     return f"{profile.usr_command} serve --stdio --root {quoted}{tail}"
 
 
-def connect(profile: Profile, environment: Mapping[str, str], *, wait: bool = True) -> WirePeer:
+def connect(
+    profile: Profile, environment: Mapping[str, str], *serving: str, wait: bool = True
+) -> WirePeer:
     """Start the remote end, and wait for its hello.
 
     Args:
         profile: the remote.
         environment: see `ssh_arguments`.
+        serving: further options of `usr serve` there.
         wait: else whoever has work of its own to do first finds out with the first question, or
             by `ready`. Where ssh may ask a person, it is waited for in any case.
 
     Raises:
         RemoteError: saying which step failed, with what ssh said.
     """
-    arguments = [*ssh_arguments(profile, environment), serve_command(profile)]
+    arguments = [*ssh_arguments(profile, environment), serve_command(profile, *serving)]
     patience = _HELLO_TIMEOUT_S if profile.batch_mode else _LOGIN_TIMEOUT_S
 
     def advise(said: Sequence[str]) -> tuple[str, str | None]:

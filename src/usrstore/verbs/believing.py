@@ -44,12 +44,14 @@ def mode_of(root: Root, asked: Mode | None) -> Mode:
     section = root.config.get("trust", {})
     mode = section.get("mode", "tofu") if isinstance(section, dict) else "tofu"
     if mode not in ("strict", "tofu", "none"):
-        raise ConfigError(f"{root.store}/config: trust.mode {mode!r} is none of strict, tofu, none")
+        raise ConfigError(
+            f"{root.settings_folder}/config: trust.mode {mode!r} is none of strict, tofu, none"
+        )
     return cast("Mode", mode)
 
 
 def signers_path(root: Root) -> str:
-    return os.path.join(root.store, _SIGNERS_FILE)
+    return os.path.join(root.settings_folder, _SIGNERS_FILE)
 
 
 def allowed_signers(root: Root) -> AllowedSigners:

@@ -19,8 +19,6 @@ from usrstore.odb.states import Change
 from usrstore.verbs.recover import recover
 from usrstore.verbs.site import Site
 from usrstore.worktree.capture import Capture
-from usrstore.worktree.scan import scan
-from usrstore.worktree.source import FolderSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +92,14 @@ def _room_told(site: Site) -> Iterator[None]:
     try:
         yield
     except DiskFullError as exc:
-        size = sum(stamp.size for stamp in scan(site.folder).values())
+        size = sum(stamp.size for stamp in site.scan().values())
         what = f"keeping {site.dataset}"
         raise room.short_of(exc, site.root.store, size=size, what=what) from exc
 
 
 def _keep_rest(site: Site, found: Capture, batch: Batch, emit: Emit) -> None:
     """Chunks of files that needed no reading but are in no pack yet (light states)."""
-    with FolderSource(site.folder) as source:
+    with site.source() as source:
         for path, entry in found.listing.items():
             if path in found.taken:
                 continue

@@ -155,6 +155,7 @@ class Host:
                 self._found.listing,
                 site.overlay.get,
                 hashed=self._found.hashed,
+                lone=self._root.lone,
             )
         newest = self._root.states.newest() if self._root.has_store else None
         return Compared(

@@ -21,7 +21,6 @@ from usrstore.odb import reach
 from usrstore.verbs.site import Site
 from usrstore.worktree import cut, statcache
 from usrstore.worktree.scan import Stamp
-from usrstore.worktree.source import FolderSource
 from usrstore.worktree.statcache import StatCache
 
 
@@ -44,7 +43,7 @@ def preserve(site: Site, going: Mapping[str, FileEntry], staying: Iterable[Chunk
     if not needed:
         return 0
     stays = frozenset(staying)
-    with FolderSource(site.folder) as source, site.root.database.batch() as batch:
+    with site.source() as source, site.root.database.batch() as batch:
         for path, entry in needed.items():
             try:
                 chunks = list(reach.chunks(site.overlay.get, entry))
@@ -76,7 +75,7 @@ def preserve_before_act(site: Site, going: Collection[str], *, appends: bool) ->
     named = list(_named(site, paths)) if paths and site.root.has_store else []
     if not named or not _asked(site):
         return 0
-    with FolderSource(site.folder) as source, site.root.database.batch() as batch:
+    with site.source() as source, site.root.database.batch() as batch:
         for oid, path, entry in named:
             try:
                 chunks = list(reach.chunks(site.overlay.get, entry))

@@ -27,7 +27,7 @@ from usrstore.worktree import promote as promotion
 from usrstore.worktree import statcache
 from usrstore.worktree.capture import Capture
 from usrstore.worktree.journal import Journal, RefChange
-from usrstore.worktree.scan import Stamp, scan
+from usrstore.worktree.scan import Stamp
 from usrstore.worktree.stage import Stage
 from usrstore.worktree.statcache import Facts
 
@@ -66,12 +66,13 @@ class Settled:
         """What is to be done. Raises: ChangedWhileReadError."""
         site, stage = self.site, self.stage
         self._check_unchanged()
+        stamps = self.found.stamps if self.found else {}
         ops, made = promotion.plan_ops(
             site.folder,
             stage.folder,
-            [(target.path, number) for number, target in enumerate(stage.targets)],
-            self.gone,
-            self.found.stamps if self.found else {},
+            [(site.on_disk(target.path), n) for n, target in enumerate(stage.targets)],
+            [site.on_disk(path) for path in self.gone],
+            {site.on_disk(path): stamp for path, stamp in stamps.items()},
         )
         journal = Journal(
             dataset=site.dataset,
@@ -92,14 +93,14 @@ class Settled:
     def _check_unchanged(self) -> None:
         folder = self.site.folder
         if self.found is None:
-            if os.path.isdir(folder) and scan(folder):
+            if os.path.isdir(folder) and self.site.scan():
                 raise _moved(folder)
-        elif scan(folder) != self.found.stamps:
+        elif self.site.scan() != self.found.stamps:
             raise _moved(folder)
 
     def _after_check(self) -> None:
         """The folder, file by file, against the manifest (I6)."""
-        files = scan(self.site.folder)
+        files = self.site.scan()
         problems = []
         staged = {target.path: stamp for target, stamp in self.stage.verified()}
         for path in sorted(files.keys() | self.listing.keys()):
@@ -124,7 +125,7 @@ class Settled:
         targets = {target.path for target in self.stage.targets}
 
         def stamps() -> dict[str, Stamp]:
-            return scan(site.folder)
+            return site.scan()
 
         now = statcache.settle(stamps) if targets else stamps()
         cache = statcache.StatCache(RULE)
@@ -167,7 +168,8 @@ def promote(
     with contextlib.ExitStack() as held:
         for member in members:
             timeout_s = member.site.lock_timeout_s
-            held.enter_context(locks.writing(member.site.folder, timeout_s=timeout_s))
+            folder = member.site.folder
+            held.enter_context(locks.writing(folder, timeout_s=timeout_s, create=root.makes_locks))
         moves = tuple(RefChange(n, c.expected, c.new) for n, c in refs.items())
         act = who.act(reason)
         group = tuple(member.site.dataset for member in members) if len(members) > 1 else ()

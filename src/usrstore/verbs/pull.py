@@ -44,7 +44,6 @@ from usrstore.verbs.receiving import Receiving
 from usrstore.verbs.relation import Relation, prefix_hash
 from usrstore.verbs.site import Site
 from usrstore.verbs.together import Together, ending
-from usrstore.worktree.source import FolderSource
 from usrstore.worktree.stage import Stage
 from usrstore.worktree.statcache import Facts
 
@@ -103,7 +102,8 @@ def pull(
             "pull", "NO-OP", met, options.checks, met.head, verdict, scope=options.scope
         )
     if met.relation is Relation.DIVERGED and not options.force and not options.dry_run:
-        if not options.whole or met.found is None or not met.judged.based:
+        mergeable = met.found is not None and met.judged.based and site.root.lone is None
+        if not options.whole or not mergeable:
             raise diverged(met, "pull")
         return _merge(met, peer, verified, options, agree, together, began, before, emit)
     if options.dry_run:
@@ -149,7 +149,7 @@ def _merge(
     site.root.create_store()
     with (
         ending(together, site.root, site.who, "merge", emit=emit) as joint,
-        FolderSource(site.folder) as here,
+        site.source() as here,
     ):
         joint.hold(site.transfer_lock())
         for path, entry in met.local.items():

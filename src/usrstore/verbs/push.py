@@ -54,7 +54,7 @@ def push(
     """
     began, before = time.monotonic(), peer.traffic()
     site.root.check_dataset(site.dataset)
-    if site.root.registry() is None:
+    if site.root.lone is None and site.root.registry() is None:
         raise RegistryError(
             f"registry: {site.root.path} has no registry.yaml, which must travel with "
             f"{site.dataset}; nothing was changed",
@@ -128,7 +128,13 @@ def _send(
     site = met.site
     assert met.found is not None
     manifest = _manifest(met, wanted, options)
-    sending = Sending(site.folder, met.found.listing, site.overlay.get, hashed=met.found.hashed)
+    sending = Sending(
+        site.folder,
+        met.found.listing,
+        site.overlay.get,
+        hashed=met.found.hashed,
+        lone=site.root.lone,
+    )
     try:
         changed = [e for path, e in wanted.items() if not same(met.there.get(path), e)]
         recipes = dict(sending.nodes({entry.content: None for entry in changed}))

@@ -143,7 +143,7 @@ class Receiving:
 
     def _sources(self, targets: Sequence[Target]) -> FolderSource:
         """Files of the folder that share content with what is wanted, or will be replaced."""
-        source = FolderSource(self.site.folder)
+        source = self.site.source()
         contents = {target.entry.content for target in targets}
         replaced = {target.path for target in targets}
         for path, entry in self._before.items():

@@ -136,7 +136,10 @@ def _resume(
 
     with contextlib.ExitStack() as held:
         for name in left:
-            held.enter_context(locks.writing(root.folder(name), timeout_s=lock_timeout_s))
+            folder = root.folder(name)
+            held.enter_context(
+                locks.writing(folder, timeout_s=lock_timeout_s, create=root.makes_locks)
+            )
         try:
             promote.resume(root.store, parts, commit=commit)
         except StorageError:

@@ -29,6 +29,7 @@ class Sending:
         get: metadata and kept chunks.
         hashed: files that the capture itself hashed, with their stamps; they are hashed again only
             if somebody has touched them since. Whoever receives a chunk hashes it anyway.
+        lone: the name of the one file of the folder that counts.
     """
 
     def __init__(
@@ -38,9 +39,10 @@ class Sending:
         get: Get,
         *,
         hashed: Mapping[str, Stamp] | None = None,
+        lone: str | None = None,
     ) -> None:
         self._get = get
-        self._source = FolderSource(folder, hashed)
+        self._source = FolderSource(folder, hashed, lone)
         self._by_content: dict[ContentHash, tuple[str, FileEntry]] = {}
         for path, entry in listing.items():
             self._by_content.setdefault(entry.content, (path, entry))

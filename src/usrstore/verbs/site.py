@@ -22,6 +22,8 @@ from usrstore.root import TOOL, Root, Who
 from usrstore.worktree import capture as capturing
 from usrstore.worktree import statcache
 from usrstore.worktree.capture import Capture, Sink
+from usrstore.worktree.scan import Stamp, scan
+from usrstore.worktree.source import FolderSource
 from usrstore.worktree.statcache import Facts
 
 
@@ -55,6 +57,18 @@ class Site:
     @property
     def exists(self) -> bool:
         return os.path.isdir(self.folder)
+
+    def scan(self) -> dict[str, Stamp]:
+        """The files of the folder, as stat(2) sees them. Raises: as `scan.scan`."""
+        return scan(self.folder, self.root.lone)
+
+    def source(self) -> FolderSource:
+        """The folder as a pack."""
+        return FolderSource(self.folder, lone=self.root.lone)
+
+    def on_disk(self, path: str) -> str:
+        """What a path of the dataset is called in its folder."""
+        return self.root.lone or path
 
     def head(self) -> ManifestId | None:
         """The manifest that the dataset's head names."""
@@ -105,7 +119,13 @@ class Site:
             if record if wait is None else wait:
                 held.enter_context(locks.reading(self.folder, timeout_s=self.lock_timeout_s))
             found = capturing.capture(
-                self.folder, cache, self.overlay.put, sink=sink, prepare=prepare, emit=emit
+                self.folder,
+                cache,
+                self.overlay.put,
+                sink=sink,
+                prepare=prepare,
+                lone=self.root.lone,
+                emit=emit,
             )
         if record and path is not None and self.root.writable and found.read:
             self.overlay.flush()  # the cache names recipes; they must be there

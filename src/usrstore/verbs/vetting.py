@@ -216,9 +216,13 @@ def _same(found: Type, wanted: Type) -> bool:
 def vet_folder(site: Site, paths: Iterable[str], *, what: str) -> None:
     """Hold files of a dataset against the registry of its root, before they are sent.
 
+    A file that stands alone has no registry to be held against.
+
     Raises:
         RegistryError: as `vet`.
     """
+    if site.root.lone is not None:
+        return
     files = [File(path, os.path.join(site.folder, path)) for path in paths]
     vet(files, site.root.registry(), what=what, untouched="nothing was sent")
 
@@ -229,6 +233,8 @@ def vet_stage(site: Site, manifest: Manifest, stage: Stage, *, what: str) -> Non
     Raises:
         RegistryError: as `vet`.
     """
+    if site.root.lone is not None:
+        return
     registry = finishing.check_registry(site.root, [(manifest, site.overlay.get)])
     files = [File(target.path, stage.path(n)) for n, target in enumerate(stage.targets)]
     vet(files, registry or site.root.registry(), what=what, untouched="nothing was changed")

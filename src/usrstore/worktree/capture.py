@@ -139,6 +139,7 @@ def capture(
     *,
     sink: Sink | None = None,
     prepare: Sink | None = None,
+    lone: str | None = None,
     emit: Emit = silent,
 ) -> Capture:
     """Capture `folder`; recipe nodes of the files that were read go to `put`, children first.
@@ -151,18 +152,19 @@ def capture(
         put: takes recipe nodes.
         sink: takes the chunks of the files that had to be read.
         prepare: may be shown a chunk before `sink` takes it, on any thread.
+        lone: the name of the one file that counts; it is captured as the primary.
         emit: progress.
 
     Raises:
         DatasetNotFoundError, UnsafeFileError, StorageError: see `scan`.
         ChangedWhileReadError: a file keeps changing.
     """
-    shelves = scanning.walk(folder, cache.shelves)
+    shelves = scanning.walk(folder, cache.shelves, lone)
     if cache.root is not None and _same(shelves, cache.shelves):
         files, size = scanning.count(shelves)
         return Capture(FolderEntry("", TreeId(cache.root), files, size), cache)
     take = _Take(put, sink, prepare)
-    return _capture_changed(folder, scanning.stamps(shelves), cache, take, emit)
+    return _capture_changed(folder, lone, scanning.stamps(shelves), cache, take, emit)
 
 
 def _same(found: Shelves, known: Shelves) -> bool:
@@ -172,6 +174,7 @@ def _same(found: Shelves, known: Shelves) -> bool:
 
 def _capture_changed(
     folder: str,
+    lone: str | None,
     files: dict[str, Stamp],
     cache: StatCache,
     take: _Take,
@@ -201,7 +204,7 @@ def _capture_changed(
             if files[path].size >= _TELL_BYTES:
                 begun = Event("scan", done, total, path, number, len(todo))
                 watched = _watched(take, begun, emit)
-            result = _read(folder, path, watched)
+            result = _read(os.path.join(folder, lone or path), path, watched)
             if result is None:
                 continue  # it changed or went away; the next scan tells
             hit, seen = result
@@ -211,11 +214,12 @@ def _capture_changed(
             (racy.add if is_racy(hit.stamp, now_ns) else racy.discard)(path)
             done += hit.stamp.size
             emit(Event("scan", done, total, path, number, len(todo)))
-        files = scan(folder)
+        files = scan(folder, lone)
         _keep_log(files, known)
     else:
         restless = sorted(p for p, s in files.items() if p not in known or known[p].stamp != s)
         if restless:
+            restless = [lone] if lone else restless
             raise ChangedWhileReadError(
                 f"{folder} is being written: {', '.join(restless[:5])} changed while it was read; "
                 "nothing was changed",
@@ -251,11 +255,10 @@ def _keep_log(files: dict[str, Stamp], known: dict[str, Known]) -> None:
         files[EVENTS_FILE] = then.stamp
 
 
-def _read(folder: str, path: str, take: _Take) -> tuple[Known, tuple[Footer | None, int]] | None:
+def _read(full: str, path: str, take: _Take) -> tuple[Known, tuple[Footer | None, int]] | None:
     """Hash one file; None if it did not hold still."""
     from usrstore.worktree import cut  # a folder that nobody touched needs none of it
 
-    full = os.path.join(folder, path)
     lines = 0
 
     def count(oid: ChunkId, data: memoryview) -> None:

@@ -19,7 +19,12 @@ from typing import NamedTuple
 
 from usrstore.errors import DatasetNotFoundError, StorageError, UnsafeFileError
 from usrstore.objects.names import MAX_DEPTH, MAX_PATH_BYTES, entry_problem
-from usrstore.objects.sections import DERIVED_FOLDER, SNAPSHOTS_FOLDER, is_runtime
+from usrstore.objects.sections import (
+    DERIVED_FOLDER,
+    PRIMARY_FILE,
+    SNAPSHOTS_FOLDER,
+    is_runtime,
+)
 from usrstore.worktree import scout
 
 STAMP_BYTES = 32
@@ -79,15 +84,19 @@ Shelves = dict[str, Shelf]
 """A whole dataset: the shelf of each folder that holds files, by its path: '' or 'a/b/'."""
 
 
-def scan(folder: str) -> dict[str, Stamp]:
+def scan(folder: str, lone: str | None = None) -> dict[str, Stamp]:
     """Every file below `folder`, by its '/'-separated path. Empty folders do not count.
+
+    Args:
+        folder: the dataset.
+        lone: the name of the one file in it that counts; it stands as the primary.
 
     Raises:
         DatasetNotFoundError: there is no such folder.
         UnsafeFileError: entries that no state can hold.
         StorageError: a folder that cannot be read.
     """
-    return stamps(walk(folder))
+    return stamps(walk(folder, lone=lone))
 
 
 def stamps(shelves: Shelves) -> dict[str, Stamp]:
@@ -103,9 +112,11 @@ def count(shelves: Shelves) -> tuple[int, int]:
     return sum(map(len, shelves.values())), sum(map(sum, sizes))
 
 
-def walk(folder: str, known: Mapping[str, Shelf] | None = None) -> Shelves:
+def walk(folder: str, known: Mapping[str, Shelf] | None = None, lone: str | None = None) -> Shelves:
     """Every file below `folder`, as `scan` says. A shelf that is as it was known is that object."""
     known = known or {}
+    if lone is not None:
+        return _alone(folder, lone, known)
     found: Shelves = {}
     problems: list[str] = []
 
@@ -144,6 +155,19 @@ def walk(folder: str, known: Mapping[str, Shelf] | None = None) -> Shelves:
     if problems:
         raise _refused(folder, problems)
     return found
+
+
+def _alone(folder: str, lone: str, known: Mapping[str, Shelf]) -> Shelves:
+    try:
+        found = os.stat(os.path.join(folder, lone), follow_symlinks=False)
+    except FileNotFoundError:
+        return {}
+    except OSError as exc:
+        raise StorageError(f"cannot look at {os.path.join(folder, lone)}: {exc.strerror}") from exc
+    if problem := _problem("", lone, found.st_mode):
+        raise _refused(folder, [problem])
+    shelf = Shelf.of([(PRIMARY_FILE, Stamp.of(found))])
+    return {"": known[""] if known.get("") == shelf else shelf}
 
 
 def _half(known: Mapping[str, Shelf]) -> dict[str, None]:

@@ -24,11 +24,18 @@ class FolderSource:
         folder: where the files are.
         hashed: files that this process has hashed already, with their stamps then. `read_all` does
             not do it again while nobody has touched them.
+        lone: the name of the one file that counts, whatever its path in a state.
     """
 
-    def __init__(self, folder: str, hashed: Mapping[str, Stamp] | None = None) -> None:
+    def __init__(
+        self,
+        folder: str,
+        hashed: Mapping[str, Stamp] | None = None,
+        lone: str | None = None,
+    ) -> None:
         self.folder = folder
         self._hashed = hashed or {}
+        self._lone = lone
         self._places: dict[ChunkId, Place] = {}
         self._open: tuple[str, int] | None = None
 
@@ -59,11 +66,11 @@ class FolderSource:
             try:
                 self._open = (path, self._open_file(path))
             except OSError as exc:
-                raise _changed(path, exc.strerror or "cannot be read") from exc
+                raise _changed(self._lone or path, exc.strerror or "cannot be read") from exc
         return self._open[1]
 
     def _open_file(self, path: str) -> int:
-        full = os.path.join(self.folder, path)
+        full = os.path.join(self.folder, self._lone or path)
         return os.open(full, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
     def read(self, oid: ChunkId) -> bytes:
@@ -77,10 +84,10 @@ class FolderSource:
             data = os.pread(self.fd(place.path), place.size, place.offset)
         except OSError as exc:
             self.close()
-            raise _changed(place.path, exc.strerror or "cannot be read") from exc
+            raise _changed(self._lone or place.path, exc.strerror or "cannot be read") from exc
         if hash_object(Kind.CHUNK, data) != oid:
             self.close()
-            raise _changed(place.path, "no longer holds what was captured")
+            raise _changed(self._lone or place.path, "no longer holds what was captured")
         return data
 
     def read_all(self, oids: Sequence[ChunkId]) -> list[memoryview | None]:
