@@ -13,6 +13,7 @@ from support.datasets import REGISTRY, noise, sample_parquet
 from support.lab import sample_files
 
 REMOTE = "bu-scc"
+PATIENCE_S = 120
 
 
 @pytest.fixture
@@ -99,16 +100,17 @@ def test_a_push_of_a_file_that_is_killed_leaves_the_old_one_and_goes_on(link, re
     link.usr("push", file, REMOTE, "-y").ok()
     old = far.read_bytes()
     file.write_bytes(noise("large", 16 << 20))
-    link.profile(**roots, usr_command=link.throttled())
+    link.profile(**roots, usr_command=link.held("stdin"))
     child = link.start("push", file, REMOTE, "-y")
-    until = time.monotonic() + 30
+    until = time.monotonic() + PATIENCE_S
     while arrived(far.parent / ".usr") < 4 << 20:
         assert child.poll() is None, child.communicate()
         assert time.monotonic() < until
         time.sleep(0.005)
     pids = (link.home / "pid").read_text().split()
     child.kill()
-    child.communicate(timeout=30)
+    link.let_go()
+    child.communicate(timeout=PATIENCE_S)
     while any(is_alive(pid) for pid in pids):
         assert time.monotonic() < until
         time.sleep(0.01)
