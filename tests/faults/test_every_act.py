@@ -16,7 +16,7 @@ import pytest
 
 from support import acts
 from support.acts import ACTS
-from support.faults import CRASHED, FINISHED, Crash, Fail, count_calls, in_child
+from support.faults import CRASHED, FINISHED, Crash, Fail, in_child, moments_of
 from support.pairs import Place
 from support.powerloss import Disk, survivals
 from usrcli import main
@@ -83,9 +83,9 @@ def prepared(memory_home):
             place = acts.prepare(ACTS[name], home)
             trial = acts.copy(place, home / "whole")
             before = acts.look(trial)
-            calls = count_calls(lambda: ACTS[name].run(trial), within=home)
+            calls, points = moments_of(lambda: ACTS[name].run(trial), within=home)
             after = acts.look(trial)
-            made[name] = place, calls, before, after
+            made[name] = place, calls, points, before, after
         return made[name]
 
     return get
@@ -114,12 +114,10 @@ def test_every_command_that_changes_something_is_interrupted_somewhere():
     assert commands == interrupted | ELSEWHERE.keys() | READS
 
 
-@every(8)
+@every(5)
 def test_killed_at_any_change_an_act_was_done_or_was_not(name, stride, prepared, home):
-    made, calls, before, after = prepared(name)
-    points = [(n, "before") for n in range(1, len(calls) + 1)]
-    points += [(n, "torn") for n, (op, _) in enumerate(calls, 1) if op == "write"]
-    points = [*points[::stride], (len(calls), "after")]
+    made, calls, points, before, after = prepared(name)
+    points = [*points[:-1:stride], points[-1]]
     for number, when in points:
         at = f"{when} change {number} of {len(calls)}: {calls[number - 1]}"
         place = acts.copy(made, home / "trial")
@@ -137,7 +135,7 @@ def test_killed_at_any_change_an_act_was_done_or_was_not(name, stride, prepared,
 
 @every(9)
 def test_a_disk_that_refuses_any_change_leaves_one_state_and_a_hint(name, stride, prepared, home):
-    made, calls, before, after = prepared(name)
+    made, calls, _, before, after = prepared(name)
     numbers = range(1, len(calls) + 1, stride)
     for number in numbers:
         error = ERRORS[number % len(ERRORS)]
@@ -158,7 +156,7 @@ def test_a_disk_that_refuses_any_change_leaves_one_state_and_a_hint(name, stride
 
 @every(16)
 def test_when_the_power_goes_an_act_was_done_or_was_not(name, stride, prepared, home):
-    made, _, before, after = prepared(name)
+    made, _, _, before, after = prepared(name)
     place = acts.copy(made, home / "watched")
     disk = Disk(home / "watched", home / "aside")
     with durable.tapped(disk):

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from support import datasets
-from support.faults import CRASHED, FINISHED, Crash, Fail, count_calls, in_child
+from support.faults import CRASHED, FINISHED, Crash, Fail, in_child, moments_of
 from support.pairs import Pair
 from usrstore.errors import StorageError
 from usrstore.objects.ids import Kind, hash_object
@@ -54,20 +54,12 @@ ACTS = {"collect": collect, "repack": repack}
 def prepared(memory_home):
     home = memory_home / "gc-crash"
     pair, made = forgetting(home)
-    calls = {}
+    calls, points = {}, {}
     for name, act in ACTS.items():
         trial = pair.copy_to(home / f"count-{name}")
-        calls[name] = count_calls(lambda act=act, trial=trial: act(trial), within=home)
-        print(f"{name}: {len(calls[name])} changes")
-    return pair, made, calls
-
-
-def points(calls):
-    for number, (op, _) in enumerate(calls, 1):
-        yield number, "before"
-        if op == "write":
-            yield number, "torn"
-    yield len(calls), "after"
+        calls[name], points[name] = moments_of(lambda act=act, trial=trial: act(trial), within=home)
+        print(f"{name}: {len(calls[name])} changes, {len(points[name])} crash points")
+    return pair, made, calls, points
 
 
 def check_what_stays(pair, made, name, *, deep=False):
@@ -86,9 +78,9 @@ def check_what_stays(pair, made, name, *, deep=False):
 @pytest.mark.parametrize("shard", range(SHARDS))
 @pytest.mark.parametrize("name", list(ACTS))
 def test_killed_at_any_change_a_collection_loses_nothing_that_stays(name, shard, prepared, home):
-    pair, made, calls = prepared
-    assert len(calls[name]) > 20
-    for number, when in list(points(calls[name]))[shard::SHARDS]:
+    pair, made, calls, points = prepared
+    assert len(points[name]) > 20
+    for number, when in points[name][shard::SHARDS]:
         at = f"{when} change {number} of {len(calls[name])}: {calls[name][number - 1]}"
         trial = pair.copy_to(home / f"{number}-{when}")
         tap = Crash(within=str(home), when=when, number=number)
@@ -108,7 +100,7 @@ def test_killed_at_any_change_a_collection_loses_nothing_that_stays(name, shard,
 @pytest.mark.spec("F-53")
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
 def test_a_disk_that_fails_at_any_change_ends_a_collection_with_a_word(error, prepared, home):
-    pair, made, calls = prepared
+    pair, made, calls, _ = prepared
     for number in range(1, len(calls["collect"]) + 1, 3):
         trial = pair.copy_to(home / f"{number}")
         with durable.tapped(Fail(within=str(home), errno=error, number=number)):

@@ -8,7 +8,7 @@ import pytest
 
 from support import datasets
 from support.datasets import DATASET
-from support.faults import CRASHED, FINISHED, Crash, count_calls, in_child
+from support.faults import CRASHED, FINISHED, Crash, in_child, moments_of
 from support.pairs import LOCK_TIMEOUT_S, Pair
 from usrstore.objects.ids import ManifestId
 from usrstore.verbs import checkout, tags, undo
@@ -52,13 +52,11 @@ def test_killed_at_any_change_folder_and_refs_agree_and_the_work_is_kept(act, st
     pair = working(home / "pair")
     head = pair.here.head()
     trial = pair.copy_to(home / "count")
-    calls = count_calls(lambda: act(trial))
+    calls, points = moments_of(lambda: act(trial), within=home)
     ended_refs = set(trial.here.refs())
     shutil.rmtree(home / "count")
-    assert len(calls) > 30
-    points = [(number, "before") for number in range(1, len(calls) + 1)]
-    points += [(n, "torn") for n, (op, _) in enumerate(calls, 1) if op == "write"]
-    for number, when in [*points[::stride], (len(calls), "after")]:
+    assert len(points) > 30
+    for number, when in [*points[:-1:stride], points[-1]]:
         at = f"{when} change {number} of {len(calls)}: {calls[number - 1]}"
         trial = pair.copy_to(home / "trial")
         tap = Crash(within=str(home / "trial"), when=when, number=number)

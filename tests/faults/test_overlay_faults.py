@@ -17,7 +17,7 @@ import pytest
 
 from support import datasets, overlays
 from support.acts import archived, compact, deleted, parts, stale
-from support.faults import CRASHED, FINISHED, Crash, Fail, count_calls, in_child
+from support.faults import CRASHED, FINISHED, Crash, Fail, count_calls, in_child, moments_of
 from support.pairs import Place
 from support.people import Clock, make_who
 from usrstore.dataset.offer import Wish
@@ -115,27 +115,26 @@ def test_killed_at_any_change_a_command_was_done_or_was_not(name, home):
     act = SCENARIOS[name][1]
     whole = copy(made, home / "whole")
     before = shape(whole)
-    calls = count_calls(lambda: act(whole), within=home)
+    calls, points = moments_of(lambda: act(whole), within=home)
     after = shape(whole)
     assert before != after
     outcomes = set()
-    for number in range(1, len(calls) + 1):
-        for when in ("before", "torn") if calls[number - 1][0] == "write" else ("before",):
-            at = f"{when} change {number} of {len(calls)}: {calls[number - 1]}"
-            place = copy(made, home / f"{number}-{when}")
-            tap = Crash(within=str(home), when=when, number=number)
-            ended = in_child(lambda place=place: act(place), tap=tap, log=home / "log")
-            assert ended in (CRASHED, FINISHED), f"{at}\n{(home / 'log').read_text()}"
-            if place.root.has_store:
-                place.recover()
-                assert place.root.journaled() == []
-            found = shape(place)
-            assert found in (before, after), f"{at}: {differences(found, before, after)}"
-            outcomes.add(found == after)
-            if found == before:
-                act(replace(place, who=make_who_again()))
-                assert shape(place).keys() == after.keys(), at
-            shutil.rmtree(home / f"{number}-{when}")
+    for number, when in points:
+        at = f"{when} change {number} of {len(calls)}: {calls[number - 1]}"
+        place = copy(made, home / f"{number}-{when}")
+        tap = Crash(within=str(home), when=when, number=number)
+        ended = in_child(lambda place=place: act(place), tap=tap, log=home / "log")
+        assert ended in (CRASHED, FINISHED), f"{at}\n{(home / 'log').read_text()}"
+        if place.root.has_store:
+            place.recover()
+            assert place.root.journaled() == []
+        found = shape(place)
+        assert found in (before, after), f"{at}: {differences(found, before, after)}"
+        outcomes.add(found == after)
+        if found == before:
+            act(replace(place, who=make_who_again()))
+            assert shape(place).keys() == after.keys(), at
+        shutil.rmtree(home / f"{number}-{when}")
     assert outcomes == {False, True}, "some crashes come early, some late"
 
 

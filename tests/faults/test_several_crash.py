@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from support.faults import CRASHED, FINISHED, Crash, count_calls, in_child
+from support.faults import CRASHED, FINISHED, Crash, in_child, moments_of
 from support.pairs import Pair
 from support.several import NAMES, NEW, OLD, read, run, write
 from usrstore.objects.ids import Kind, hash_object
@@ -67,9 +67,8 @@ def prepared(memory_home):
             trial = pair.copy_to(home / "trial")
             within = trial.here.path.parent / scenario.crash if scenario.crash else home
             made[scenario.name] = (
-                pair,
-                count_calls(lambda: run(scenario.action, trial), within=within),
-            )
+                pair, *moments_of(lambda: run(scenario.action, trial), within=within)
+            )  # fmt: skip
             assert read(getattr(trial, scenario.side)) == scenario.after
         return made[scenario.name]
 
@@ -79,10 +78,10 @@ def prepared(memory_home):
 @pytest.mark.parametrize("shard", SHARD)
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name.replace(" ", "-"))
 def test_killed_at_any_change_all_datasets_moved_or_none(scenario, shard, prepared, home):
-    pair, calls = prepared(scenario)
+    pair, calls, points = prepared(scenario)
     assert calls
     seen = set()
-    for number, when in list(points(calls))[shard::SHARDS]:
+    for number, when in points[shard::SHARDS]:
         at = f"{when} change {number} of {len(calls)}: {calls[number - 1]}"
         trial = pair.copy_to(home / f"{number}-{when}")
         within = trial.here.path.parent / scenario.crash if scenario.crash else home
@@ -99,14 +98,6 @@ def test_killed_at_any_change_all_datasets_moved_or_none(scenario, shard, prepar
             raise AssertionError(at) from exc
         shutil.rmtree(trial.here.path.parent)
     assert seen == {"before", "after"}, "this shard tried one outcome only"
-
-
-def points(calls):
-    for number, (op, _) in enumerate(calls, 1):
-        yield number, "before"
-        if op == "write":
-            yield number, "torn"
-    yield len(calls), "after"
 
 
 def check_all_or_none(scenario, pair):

@@ -31,6 +31,29 @@ class Counter:
         """Call number `number` (from 1) is about to happen, or has just happened."""
 
 
+STILL = ("fsync", "fsync-folder", "syncfs", "close")
+"""What changes nothing for whoever is killed: a kernel that lives on forgets no page."""
+
+
+@dataclass
+class Moments(Counter):
+    """Which calls begin with a disk that no counted call before them began with.
+
+    A change elsewhere, which is not counted, makes another disk as well.
+    """
+
+    fresh: list[bool] = field(default_factory=list)
+    _changed: bool = True
+
+    def __call__(self, when, op, path):
+        if when == "before" and path.startswith(self.within):
+            self.fresh.append(self._changed)
+            self._changed = False
+        super().__call__(when, op, path)
+        if when == "after":
+            self._changed |= op not in STILL
+
+
 @dataclass
 class Crash(Counter):
     """Die without a word, as SIGKILL does: before one call, after it, or half-way through a write."""
@@ -75,6 +98,22 @@ def count_calls(act, *, within="") -> list[tuple[str, str]]:
     with durable.tapped(counter):
         act()
     return counter.calls
+
+
+def moments_of(act, *, within=""):
+    """The changes that `act` makes below a folder, and each moment at which a kill leaves a disk
+    of its own: [(number, when)], for a `Crash`. There is none between two that only sync."""
+    found = Moments(within=str(within))
+    with durable.tapped(found):
+        act()
+    points = []
+    for number, ((op, _), fresh) in enumerate(zip(found.calls, found.fresh, strict=True), 1):
+        if fresh:
+            points.append((number, "before"))
+        if op == "write":
+            points.append((number, "torn"))
+    points.append((len(found.calls), "after"))
+    return found.calls, points
 
 
 def in_child(act, *, tap=None, log: Path) -> int:
