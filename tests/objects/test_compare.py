@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from usrstore.objects.compare import compare, same, select
+from usrstore.objects.compare import compare, same
 from usrstore.objects.ids import ContentHash, Kind, hash_object
 from usrstore.objects.sections import Section, section_of
 from usrstore.objects.tree import FileEntry
@@ -69,9 +69,3 @@ def test_a_comparison_is_what_a_dictionary_says_and_turns_around(here, there):
         )
         assert all(path in here and path not in there for path in delta.local_only)
         assert all(path in here and path in there for path in delta.differ)
-
-
-def test_selecting_sections_keeps_their_files_only():
-    files = listing(dict.fromkeys(PATHS, "x"))
-    assert set(select(files, frozenset({Section.DERIVED}))) == {"_derived/b", "_derived/c"}
-    assert select(files, frozenset(Section)) == files
