@@ -26,6 +26,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "ci")
 _ATTACKS = ("test_liars.py", "test_path_tricks.py", "test_besieged.py", "test_hostile_server.py")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items) -> None:
+    """What is left to the deep run is slow."""
+    for item in items:
+        if item.get_closest_marker("deep"):
+            item.add_marker("slow")
+
+
 def pytest_terminal_summary(terminalreporter) -> None:
     """How many evil peers were met."""
     met = [

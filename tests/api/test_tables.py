@@ -284,7 +284,7 @@ def test_a_package_that_is_missing_is_named(table, monkeypatch):
 
 
 # ── a job array ─────────────────────────────────────────────────────────────────────────
-@pytest.mark.parametrize("tasks", [12, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("tasks", [12, pytest.param(200, marks=pytest.mark.deep)])
 def test_of_an_array_of_processes_that_write_at_once_none_is_lost(home, tasks):
     here, there = home / "here", home / "there"
     here.mkdir()

@@ -319,7 +319,7 @@ def test_ls_loads_no_arrow(table):
 
 @pytest.mark.parametrize(
     ("rows", "parts", "most_mb"),
-    [(200_000, 20, 512), pytest.param(4_000_000, 100, 1024, marks=pytest.mark.slow)],
+    [(200_000, 20, 512), pytest.param(4_000_000, 100, 1024, marks=pytest.mark.deep)],
 )
 def test_memory_does_not_grow_with_the_rows(tmp_path, rows, parts, most_mb):
     """The larger one comes to 2.4 GB of decoded columns."""

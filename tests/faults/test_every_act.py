@@ -62,11 +62,11 @@ READS = {
 }
 
 
-def every(stride):
-    """All acts; by default every stride-th moment of each, all of them among the slow tests."""
+def every(stride, whole=pytest.mark.deep):
+    """All acts; by default every stride-th moment of each, all of them among the tests of `whole`."""
     rows = [pytest.param(name, stride, id=name.replace(" ", "-")) for name in ACTS]
     rows += [
-        pytest.param(name, 1, id=f"{name.replace(' ', '-')}-everywhere", marks=pytest.mark.slow)
+        pytest.param(name, 1, id=f"{name.replace(' ', '-')}-everywhere", marks=whole)
         for name in ACTS
     ]
     return pytest.mark.parametrize(("name", "stride"), rows)
@@ -114,7 +114,7 @@ def test_every_command_that_changes_something_is_interrupted_somewhere():
     assert commands == interrupted | ELSEWHERE.keys() | READS
 
 
-@every(5)
+@every(5, whole=pytest.mark.slow)
 def test_killed_at_any_change_an_act_was_done_or_was_not(name, stride, prepared, home):
     made, calls, points, before, after = prepared(name)
     points = [*points[:-1:stride], points[-1]]

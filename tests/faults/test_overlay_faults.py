@@ -66,12 +66,12 @@ SCENARIOS = {
 
 
 def scenarios(*quick):
-    """All of them; those that are not named here are slow."""
+    """All of them; those that are not named here are tried by the deep run."""
     return pytest.mark.parametrize(
         "name",
         [
             pytest.param(
-                name, id=name.replace(" ", "-"), marks=() if name in quick else pytest.mark.slow
+                name, id=name.replace(" ", "-"), marks=() if name in quick else pytest.mark.deep
             )
             for name in SCENARIOS
         ],

@@ -69,7 +69,7 @@ def test_when_the_power_goes_a_verb_leaves_one_state(name, home):
     assert lose_power(BY_NAME[name], home, stride=16, dice=1)
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.parametrize("name", list(BY_NAME), ids=lambda name: name.replace(" ", "-"))
 def test_when_the_power_goes_at_any_change_a_verb_leaves_one_state(name, home):
     assert lose_power(BY_NAME[name], home, stride=2, dice=3)

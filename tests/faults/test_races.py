@@ -185,7 +185,7 @@ def check(here, there, said):
 
 
 @pytest.mark.parametrize(
-    "seed", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 8))]
+    "seed", [1, *(pytest.param(n, marks=pytest.mark.deep) for n in range(2, 8))]
 )
 def test_sixteen_processes_on_one_store_lose_nothing(home, seed):
     check(*race(home, seed, STEPS))

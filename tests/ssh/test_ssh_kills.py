@@ -263,7 +263,7 @@ def test_pushes_that_are_killed_leave_one_state_at_either_end(link):
     fight(link, 7, QUICK)
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_hundreds_of_pushes_that_are_killed_leave_one_state_at_either_end(link, shard):

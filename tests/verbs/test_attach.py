@@ -434,7 +434,7 @@ sys.exit(sum(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0 for pid in ch
 """
 
 
-@pytest.mark.parametrize("writers", [30, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("writers", [30, pytest.param(200, marks=pytest.mark.deep)])
 def test_many_processes_write_parts_at_once_and_none_is_lost(place, writers):
     before = replace(overlays.Layer("infer", 1, None, [{"id": IDS[0], "infer__n": -1}]))
     before.types = {"infer__n": pa.int32()}
