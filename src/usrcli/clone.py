@@ -16,6 +16,7 @@ from usrstore.errors import (
     ConflictError,
     InvalidInputError,
     RemoteNotFoundError,
+    UsrError,
 )
 from usrstore.objects.names import DatasetId
 from usrstore.odb import durable
@@ -92,13 +93,19 @@ def clone(remote: str, folder: str, patterns: tuple[str, ...], **values: Any) ->
     """  # noqa: D301
     values["yes"] = True
     profile = _profile(find_root_or_none(), remote)
+    before = os.listdir(folder) if os.path.isdir(folder) else None
     root, origin = _new_root(folder, profile)
 
     def connect() -> contextlib.closing[Peer]:
         return contextlib.closing(links.connect(origin, root))
 
     request = Request(**values)
-    status = several.run("pull", root, patterns, ORIGIN, request, connect)
+    try:
+        status = several.run("pull", root, patterns, ORIGIN, request, connect)
+    except UsrError:
+        if not before and not (root.states.refs() or root.staged()):  # nothing has come
+            _forget(root, folder_too=before is None)
+        raise
     if not status and not request.as_json:
         click.echo(f"{root.path} is a clone of {profile.place}; it calls that {ORIGIN}")
     return status
@@ -127,6 +134,13 @@ def _new_root(folder: str, profile: Profile) -> tuple[Root, Profile]:
     origin = profiles.parse(ORIGIN, body, remotes)
     profiles.add(remotes, origin)
     return root, origin
+
+
+def _forget(root: Root, *, folder_too: bool) -> None:
+    """Take back a root that was made a moment ago, and holds nothing."""
+    durable.remove_tree(root.store)
+    if folder_too:
+        durable.remove_folder(root.path)
 
 
 def _body(profile: Profile) -> dict[str, Any]:

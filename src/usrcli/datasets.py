@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 from usrcli.context import find_root, infer_dataset, json_option, make_who, print_json
 from usrcli.render.progress import reporter
 from usrcli.render.text import plural
-from usrstore.dataset.intake import FORMATS
+from usrstore.dataset.intake import FORMATS, form_of
 from usrstore.errors import NotFoundError
 from usrstore.objects.names import DatasetId, check_dataset
 from usrstore.verbs.site import Site
@@ -21,6 +24,13 @@ lock_option = click.option(
     metavar="SECONDS",
     help="How long to wait for other programs.",
 )
+
+
+def acting(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What every act on one dataset takes: DATASET or where we stand, --lock-timeout, --json."""
+    for option in (json_option, lock_option, click.argument("dataset", required=False)):
+        command = option(command)
+    return command
 
 
 def open_site(dataset: str | None, lock_timeout_s: float = 30.0) -> Site:
@@ -62,7 +72,9 @@ def init(dataset: str, source: str, notes: str, *, as_json: bool) -> int:
 
 @click.command("import", short_help="Append rows from a file")
 @click.argument("dataset")
-@click.option("--from", "form", type=click.Choice(FORMATS), required=True, help="What FILE is.")
+@click.option(
+    "--from", "form", type=click.Choice(FORMATS), help="What FILE is, if its suffix does not say."
+)
 @click.option(
     "--path", metavar="FILE", required=True, help="The rows; a column `sequence` at least."
 )
@@ -79,7 +91,7 @@ def init(dataset: str, source: str, notes: str, *, as_json: bool) -> int:
 @json_option
 def import_(
     dataset: str,
-    form: str,
+    form: str | None,
     path: str,
     bio_type: str,
     alphabet: str,
@@ -95,6 +107,7 @@ def import_(
     from usrstore.verbs.importing import import_rows
 
     site = open_site(dataset, lock_timeout_s)
+    form = form or form_of(path)
     progress = reporter("auto")
     try:
         result = import_rows(
@@ -139,9 +152,7 @@ def import_(
 
 
 @click.command(short_help="Keep a copy of the base table inside the dataset")
-@click.argument("dataset", required=False)
-@lock_option
-@json_option
+@acting
 def snapshot(dataset: str | None, lock_timeout_s: float, as_json: bool) -> int:
     """Copy records.parquet into _snapshots/; the newest five copies stay.
 

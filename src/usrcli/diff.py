@@ -51,7 +51,7 @@ def _row_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command(
     cls=PathsCommand, short_help="Compare a dataset with a remote, its last state, or two states"
 )
-@click.argument("words", nargs=-1, metavar="THIS [OTHER]")
+@click.argument("words", nargs=-1, metavar="[THIS] [OTHER]")
 @all_option
 @shared
 @click.option("--name-status", is_flag=True, help="One line a file: A, M or D, and its path.")
@@ -66,7 +66,7 @@ def diff(words: tuple[str, ...], **values: Any) -> int:
     \b
     usr diff DATASET REMOTE   the folder here with the folder at the remote
     usr diff DATASET… REMOTE  several of them; also 'densegen/*', or --all
-    usr diff DATASET          the folder with its last state
+    usr diff DATASET          the folder with its last state; inside it the name may go
     usr diff REV              the folder with any state
     usr diff REV REV          two states, the older one first; also A..B
 
@@ -77,9 +77,8 @@ def diff(words: tuple[str, ...], **values: Any) -> int:
     paths = paths_given()
     if values["every"] or len(words) > 2 or (words and targets.is_pattern(words[0])):
         return _several(words, request, paths)
-    if not words:
-        raise click.UsageError("name a dataset, or a state")
-    this, other = words[0], words[1] if len(words) > 1 else None
+    this = words[0] if words else infer_dataset(find_root(), None)
+    other = words[1] if len(words) > 1 else None
     if other is not None and files.is_file(this):
         return _file(this, other, request)
     files.refuse_options(request)

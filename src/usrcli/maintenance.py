@@ -8,7 +8,7 @@ import click
 
 from usrcli import overlaycare
 from usrcli.context import find_root, json_option, print_json
-from usrcli.datasets import lock_option, open_site
+from usrcli.datasets import acting, lock_option, open_site
 from usrcli.render.text import plural
 from usrstore.objects.names import DatasetId
 
@@ -19,9 +19,7 @@ def maintenance() -> None:
 
 
 @maintenance.command("registry-freeze")
-@click.argument("dataset", required=False)
-@lock_option
-@json_option
+@acting
 def registry_freeze(dataset: str | None, lock_timeout_s: float, as_json: bool) -> int:
     """Keep the registry in force inside DATASET, and let its base table name it.
 
@@ -49,7 +47,6 @@ def registry_freeze(dataset: str | None, lock_timeout_s: float, as_json: bool) -
 
 
 @maintenance.command("event-log-garden")
-@click.argument("dataset", required=False)
 @click.option(
     "--retain-last",
     type=click.IntRange(1),
@@ -65,8 +62,7 @@ def registry_freeze(dataset: str | None, lock_timeout_s: float, as_json: bool) -
     help="Tools that remember how far they read the log may have to begin anew: that is known.",
 )
 @click.option("--reason", default="", help="Why, for the log.")
-@lock_option
-@json_option
+@acting
 def event_log_garden(
     dataset: str | None,
     retain_last: int,
@@ -107,9 +103,7 @@ def event_log_garden(
 
 
 @maintenance.command("events-repair")
-@click.argument("dataset", required=False)
-@lock_option
-@json_option
+@acting
 def events_repair(dataset: str | None, lock_timeout_s: float, as_json: bool) -> int:
     """Make the event log of DATASET whole, if its last line was cut off.
 
@@ -139,7 +133,6 @@ def events_repair(dataset: str | None, lock_timeout_s: float, as_json: bool) -> 
 
 
 @maintenance.command()
-@click.argument("dataset", required=False)
 @click.option(
     "--key",
     type=click.Choice(["id", "sequence", "sequence_norm", "sequence_ci"]),
@@ -163,8 +156,7 @@ def events_repair(dataset: str | None, lock_timeout_s: float, as_json: bool) -> 
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@lock_option
-@json_option
+@acting
 def dedupe(
     dataset: str | None,
     key: str,

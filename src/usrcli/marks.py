@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from usrcli.context import json_option, print_json
-from usrcli.datasets import lock_option, open_site
+from usrcli.datasets import acting, open_site
 from usrcli.render.text import plural
+from usrstore.dataset.reserved import QC_STATUS, SPLIT
 from usrstore.errors import StorageError
 
 if TYPE_CHECKING:
     from usrstore.verbs.marking import MarkResult
 
 Command = Callable[..., Any]
-
-QC = ("pass", "fail", "warn", "unknown")
-SPLITS = ("train", "val", "test", "holdout")
 
 
 def ids_options(command: Command) -> Command:
@@ -72,11 +70,9 @@ def _tell(dataset: str, done: MarkResult, word: str, *, as_json: bool) -> int:
 
 
 @click.command(short_help="Hide rows from readers; `usr restore` shows them again")
-@click.argument("dataset", required=False)
 @ids_options
 @click.option("--reason", default="", help="Why; kept with the tombstone.")
-@lock_option
-@json_option
+@acting
 def delete(
     dataset: str | None,
     ids: tuple[str, ...],
@@ -99,10 +95,8 @@ def delete(
 
 
 @click.command(short_help="Show deleted rows again")
-@click.argument("dataset", required=False)
 @ids_options
-@lock_option
-@json_option
+@acting
 def restore(
     dataset: str | None,
     ids: tuple[str, ...],
@@ -125,15 +119,13 @@ def state() -> None:
 
 
 @state.command("set")
-@click.argument("dataset", required=False)
 @ids_options
 @click.option("--masked/--unmasked", default=None, help="Whether the row is to be left out.")
-@click.option("--qc-status", type=click.Choice(QC), help="How the row did.")
-@click.option("--split", type=click.Choice(SPLITS), help="Which set it belongs to.")
+@click.option("--qc-status", type=click.Choice(QC_STATUS), help="How the row did.")
+@click.option("--split", type=click.Choice(SPLIT), help="Which set it belongs to.")
 @click.option("--supersedes", metavar="ID", help="The row that it replaces.")
 @click.option("--lineage", multiple=True, metavar="TEXT", help="Where it is from; commas part.")
-@lock_option
-@json_option
+@acting
 def set_(
     dataset: str | None,
     ids: tuple[str, ...],
@@ -169,10 +161,8 @@ def set_(
 
 
 @state.command("clear")
-@click.argument("dataset", required=False)
 @ids_options
-@lock_option
-@json_option
+@acting
 def clear(
     dataset: str | None,
     ids: tuple[str, ...],

@@ -7,7 +7,7 @@ from typing import Literal, cast
 import click
 
 from usrcli.context import json_option, print_json
-from usrcli.datasets import lock_option, open_site
+from usrcli.datasets import acting, lock_option, open_site
 from usrcli.overlays import split
 from usrcli.render.text import plural
 from usrstore.objects.names import DatasetId
@@ -16,10 +16,8 @@ namespace_option = click.option("--namespace", required=True, metavar="NS", help
 
 
 @click.command("overlay-compact")
-@click.argument("dataset", required=False)
 @namespace_option
-@lock_option
-@json_option
+@acting
 def overlay_compact(
     dataset: str | None, namespace: str, lock_timeout_s: float, as_json: bool
 ) -> int:
@@ -58,7 +56,6 @@ def overlay_compact(
 
 
 @click.command("overlay-remove")
-@click.argument("dataset", required=False)
 @namespace_option
 @click.option(
     "--mode",
@@ -68,8 +65,7 @@ def overlay_compact(
     help="`archive` keeps the newest archive; `error` and `delete` remove, and `error` minds "
     "if there is nothing.",
 )
-@lock_option
-@json_option
+@acting
 def overlay_remove(
     dataset: str | None, namespace: str, mode: str, lock_timeout_s: float, as_json: bool
 ) -> int:
@@ -98,10 +94,8 @@ def overlay_remove(
 
 
 @click.command("overlay-refresh-metadata")
-@click.argument("dataset", required=False)
 @namespace_option
-@lock_option
-@json_option
+@acting
 def overlay_refresh_metadata(
     dataset: str | None, namespace: str, lock_timeout_s: float, as_json: bool
 ) -> int:

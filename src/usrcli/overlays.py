@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from usrcli.context import json_option, print_json, terminal
-from usrcli.datasets import lock_option, open_site
+from usrcli.context import print_json, terminal
+from usrcli.datasets import acting, open_site
 from usrcli.render.text import plural
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ def split(text: str | None) -> tuple[str, ...] | None:
 
 
 @click.command(short_help="Add columns from a file, as one more part of an overlay")
-@click.argument("dataset", required=False)
 @click.option("--path", required=True, metavar="FILE", help="CSV, JSON lines, JSON or Parquet.")
 @click.option("--namespace", required=True, metavar="NS", help="A registered namespace.")
 @click.option("--key", required=True, type=click.Choice(KEYS), help="What rows are matched by.")
@@ -42,8 +41,7 @@ def split(text: str | None) -> tuple[str, ...] | None:
     help="Accepted for older scripts; there is one way of reading.",
 )
 @click.option("--note", default="", help="Why; kept in the event log and in meta.md.")
-@lock_option
-@json_option
+@acting
 def attach(
     dataset: str | None,
     path: str,
@@ -111,15 +109,13 @@ def _tell(dataset: str, namespace: str, done: AttachResult) -> None:
 
 
 @click.command(short_help="Make columns of overlays: what they say is the base's from now on")
-@click.argument("dataset", required=False)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--snapshot-before", is_flag=True, help="Keep the base as it was, too.")
 @click.option("--namespaces", metavar="A,B", help="Whose [all but tombstones and record state].")
 @click.option("--drop-overlays", is_flag=True, help="Remove the overlays afterwards.")
 @click.option("--archive-overlays", is_flag=True, help="Move them to _derived/_archived.")
 @click.option("--drop-deleted", is_flag=True, help="Leave deleted rows out for good.")
-@lock_option
-@json_option
+@acting
 def materialize(
     dataset: str | None,
     yes: bool,

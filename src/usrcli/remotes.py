@@ -92,6 +92,8 @@ def add(name: str, kind: str, overwrite: bool, as_json: bool, check: bool, **val
     """
     path = remotes_path(find_root_or_none())
     values["ssh_options"] = list(values["ssh_options"])
+    if kind == "folder" and values["base_dir"]:  # it is asked for from anywhere
+        values["base_dir"] = os.path.abspath(os.path.expanduser(values["base_dir"]))
     profile = profiles.parse(name, {"type": kind, **values}, path)
     read_only = kind == "bucket" and check and not _try_out(profile)
     profiles.add(path, profile, overwrite=overwrite)

@@ -284,3 +284,12 @@ def test_killed_at_any_change_to_the_disk_no_half_bundle_has_a_name(packed, tmp_
         assert in_child(lambda path=path: act(path), tap=tap, log=log) == CRASHED
         if path.exists():
             packed.usr("bundle", "verify", path).ok()
+
+
+def test_verify_says_of_equal_files_what_create_said(packed):
+    (packed.folder / "copy of meta.md").write_bytes((packed.folder / "meta.md").read_bytes() * 9)
+    (packed.folder / "another.md").write_bytes((packed.folder / "copy of meta.md").read_bytes())
+    packed.usr("commit", DATASET).ok()
+    bundle = packed.home / "equal.usrb"
+    made = packed.usr("bundle", "create", bundle, DATASET).ok().lines[0]
+    assert packed.usr("bundle", "verify", bundle).ok().lines[0] == made

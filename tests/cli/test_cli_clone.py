@@ -143,3 +143,14 @@ def test_a_place_cannot_smuggle_options_to_ssh(lab):
     said = lab.usr("clone", "--", "-oProxyCommand=x:/y", lab.home / "c")
     assert said.status in (3, 4), said
     assert not os.path.exists(lab.home / "c")
+
+
+def test_a_clone_of_what_is_not_there_leaves_nothing(full, monkeypatch):
+    target, empty = full.home / "clone", full.home / "empty"
+    empty.mkdir()
+    for folder in (target, empty):
+        full.usr("clone", full.home / "nowhere", folder).failed("not-found", 4)
+        full.usr("clone", "lab", folder, "nope").failed("dataset-not-found", 4)
+    assert not target.exists()
+    assert list(empty.iterdir()) == []
+    full.usr("clone", "lab", target).ok()

@@ -201,7 +201,7 @@ def test_each_format_brings_the_same_rows(begun, form):
         table = pa.Table.from_pylist(rows)
         moments = pa.array([1767323045000006] * 2, pa.timestamp("us", tz="UTC"))
         pq.write_table(table.set_column(5, "created_at", moments), path)
-    begun.usr("import", X, "--from", form, "--path", path).ok()
+    begun.usr("import", X, "--path", path).ok()  # the suffix says what it is
     found = pq.read_table(folder(begun) / "records.parquet").to_pylist()
     assert [{name: row[name] for name in ("sequence", "bio_type", "source")} for row in found] == [
         {name: row[name] for name in ("sequence", "bio_type", "source")} for row in rows
@@ -296,6 +296,7 @@ def test_columns_that_are_not_taken_are_named(begun):
     [
         (["--from", "csv", "--path", "nope.csv"], "not-found", 4),
         (["--from", "xls", "--path", "x"], "usage", 2),
+        (["--path", "rows.xls"], "invalid-input", 3),
         (["--from", "csv", "--path", "{csv}", "--bio-type", "rna"], "invalid-input", 3),
         (["--from", "csv", "--path", "{csv}", "--alphabet", "dna_9"], "invalid-input", 3),
         (["--from", "parquet", "--path", "{csv}"], "not-parquet", 6),

@@ -584,3 +584,14 @@ def test_what_nobody_signed_has_no_signature(lab, monkeypatch):
     assert (row["signature"], row["signer"]) == ("absent", None)
     assert lab.usr("trust", "key").out == "nothing is signed here\n"
     assert lab.usr("trust", "key", "--json").data == {"line": None, "key": None}
+
+
+def test_inside_a_dataset_diff_needs_no_name(lab, monkeypatch):
+    lab.write()
+    lab.usr("commit", DATASET).ok()
+    (lab.folder / "meta.md").write_text("another")
+    monkeypatch.chdir(lab.folder)
+    assert lab.usr("diff").ok().lines == ["M\tmeta.md"]
+    monkeypatch.chdir(lab.root)
+    said = lab.usr("diff").failed("not-found", 4)
+    assert DATASET in said.err

@@ -87,3 +87,12 @@ def test_a_change_of_nothing_is_refused(lab):
     lab.usr("remotes", "set", "nolab", "--port", "1").failed("remote-not-found", 4)
     lab.usr("remotes", "set", "bu-scc", "--host", "-oProxyCommand=x").failed("config", 3)
     assert lab.remotes.read_text() == INCUMBENT
+
+
+def test_a_folder_remote_is_the_same_folder_wherever_one_stands(lab, monkeypatch):
+    monkeypatch.chdir(lab.home)
+    (lab.home / "disk").mkdir()
+    lab.usr("remotes", "add", "disk", "--type", "folder", "--base-dir", "disk").ok()
+    monkeypatch.chdir("/")
+    lab.usr("ls-remote", "disk").ok()
+    assert str(lab.home / "disk") in lab.usr("remotes", "show", "disk").ok().out

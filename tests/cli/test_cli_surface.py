@@ -167,7 +167,6 @@ USAGE = [
     ["push", DATASET, "lab", "--skip-snapshots"],
     ["push", DATASET, "lab", "--verify-derived-hashes", "--no-verify-sidecars"],
     ["diff", DATASET, "lab", "--verify", "maybe"],
-    ["diff"],
     ["pull", DATASET],
     ["push", DATASET, "lab", "--nope"],
     ["nope"],

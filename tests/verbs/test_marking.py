@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from support import datasets, overlays
 from support.overlays import part
-from usrstore.dataset import marks, overlay, registry
+from usrstore.dataset import overlay, registry, reserved
 from usrstore.errors import InvalidInputError, NotFoundError
 from usrstore.verbs import marking
 
@@ -190,4 +190,4 @@ def test_any_sequence_of_marks_leaves_what_a_dict_would(memory_home, acts):
 
 def test_state_columns_are_those_of_every_registry():
     columns = registry.EMPTY["namespaces"]["usr_state"]["columns"]
-    assert {column["name"]: column["type"] for column in columns} == marks.STATE_COLUMNS
+    assert {column["name"]: column["type"] for column in columns} == reserved.STATE_COLUMNS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from usrstore.dataset import marks, overlay, types
+from usrstore.dataset import overlay, reserved, types
 from usrstore.dataset.namespaces import Namespace
 from usrstore.dataset.overlay import Overlay, OverlayFile
 from usrstore.errors import RegistryError
@@ -18,7 +18,7 @@ def problems(found: Overlay, known: Mapping[str, Namespace]) -> list[str]:
         known: the namespaces of the registry.
     """
     if found.namespace == overlay.TOMBSTONES:
-        promised = dict(marks.TOMBSTONE_COLUMNS)
+        promised = dict(reserved.TOMBSTONE_COLUMNS)
     elif found.namespace in known:
         promised = {column.name: column.type for column in known[found.namespace].columns}
     else:

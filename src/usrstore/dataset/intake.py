@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,22 @@ _MAX_VALUE_LETTERS = 1 << 30
 
 Columns = dict[str, list[Any]]
 """Some rows of an input: column → values, all of one length."""
+
+
+def form_of(path: str) -> str:
+    """What a file is, as its suffix says.
+
+    Raises:
+        InvalidInputError: it says nothing.
+    """
+    suffix = os.path.splitext(path)[1].lower()
+    form = {".ndjson": "jsonl", ".pq": "parquet"}.get(suffix, suffix.removeprefix("."))
+    if form not in FORMATS:
+        raise InvalidInputError(
+            f"{path}: {suffix or 'no suffix'} says nothing about its format; nothing was changed",
+            hint=f"say what it is: --from {'|'.join(FORMATS)}",
+        )
+    return form
 
 
 def read(path: str, form: str, problems: RowProblems) -> Iterator[tuple[int, Columns]]:

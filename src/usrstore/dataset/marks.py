@@ -15,28 +15,6 @@ import pyarrow.compute as pc
 from usrstore.dataset import compacting, keys, overlay, rowgroups, types
 from usrstore.objects.sections import PRIMARY_FILE
 
-TOMBSTONE_COLUMNS = {
-    "usr__deleted": "bool",
-    "usr__deleted_at": "timestamp[us, UTC]",
-    "usr__deleted_reason": "string",
-}
-"""The columns of tombstones, which are in no registry."""
-
-STATE_COLUMNS = {
-    "usr_state__masked": "bool",
-    "usr_state__qc_status": "string",
-    "usr_state__split": "string",
-    "usr_state__supersedes": "string",
-    "usr_state__lineage": "list<string>",
-}
-"""The columns of record state, as every registry has them."""
-
-ALLOWED = {
-    "usr_state__qc_status": ("pass", "fail", "warn", "unknown"),
-    "usr_state__split": ("train", "val", "test", "holdout"),
-}
-"""What these columns may say."""
-
 
 def schema(columns: Mapping[str, str]) -> Any:
     """The marks of these columns: id, then the columns with their registered types."""

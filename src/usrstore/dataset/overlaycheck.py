@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from usrstore.dataset import keys, locate, namespaces, overlay, rowgroups, types
+from usrstore.dataset import keys, locate, namespaces, overlay, reserved, rowgroups, types
 from usrstore.dataset.flaws import Flaws
 from usrstore.dataset.namespaces import Namespace
 from usrstore.dataset.overlay import OverlayFile
@@ -15,17 +15,9 @@ from usrstore.errors import IntegrityError, OverlayError, RegistryError
 from usrstore.objects.sections import PRIMARY_FILE
 
 _JOIN_BYTES = 512 << 20
-_WORDS = {
-    "usr_state__qc_status": ("pass", "fail", "warn", "unknown"),
-    "usr_state__split": ("train", "val", "test", "holdout"),
-}
 _TOMBSTONES = Namespace(
     namespaces.TOMBSTONES,
-    (
-        namespaces.Column("usr__deleted", "bool"),
-        namespaces.Column("usr__deleted_at", "timestamp[us, UTC]"),
-        namespaces.Column("usr__deleted_reason", "string"),
-    ),
+    tuple(namespaces.Column(name, kind) for name, kind in reserved.TOMBSTONE_COLUMNS.items()),
 )
 
 
@@ -87,7 +79,7 @@ def _values(batch: Any, item: OverlayFile, start: int, flaws: Flaws) -> None:
             "overlay-key-null", item.path, "a key is missing",
             row=start + at, column=item.key_column, value=None,
         )  # fmt: skip
-    for name, words in _WORDS.items():
+    for name, words in reserved.STATE_WORDS.items():
         if name not in names:
             continue
         values = batch.column(names.index(name)).to_pylist()

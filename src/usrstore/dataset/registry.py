@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from usrstore.dataset import reserved
 from usrstore.errors import UNREADABLE, RegistryError
 
 MAX_VALUES = 1 << 18  # of 64,000 columns, and as many more
@@ -18,11 +19,7 @@ EMPTY = {
             "owner": "usr",
             "description": "Reserved record-state namespace",
             "columns": [
-                {"name": "usr_state__masked", "type": "bool"},
-                {"name": "usr_state__qc_status", "type": "string"},
-                {"name": "usr_state__split", "type": "string"},
-                {"name": "usr_state__supersedes", "type": "string"},
-                {"name": "usr_state__lineage", "type": "list<string>"},
+                {"name": name, "type": kind} for name, kind in reserved.STATE_COLUMNS.items()
             ],
         }
     }

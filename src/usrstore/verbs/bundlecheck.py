@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from usrstore.errors import DecodeError, IntegrityError, ObjectNotFoundError
-from usrstore.objects.ids import ContentHasher, Kind, ManifestId, TreeId
+from usrstore.objects.ids import ContentHasher, Kind, ManifestId, ObjectId, TreeId
 from usrstore.objects.manifest import Signed, Tag
 from usrstore.objects.names import DatasetId
 from usrstore.objects.progress import Emit, Event, silent
@@ -52,6 +52,7 @@ class _Check:
         self._problems: list[str] = []
         self._tags: list[str] = []
         self._carried = 0
+        self._counted: set[ObjectId] = set()
 
     def content(self) -> Content:
         verdict, files, size = Verdict("absent", None, None), 0, 0
@@ -102,12 +103,14 @@ class _Check:
         """Every file put together must hash to its content."""
         listing = reach.listing(self._get, root)
         total = sum(entry.size for entry in listing.values())
+        done = 0
         for path, entry in listing.items():
             try:
                 self._file(path, entry)
             except (IntegrityError, ObjectNotFoundError) as exc:
                 self._problems.append(f"{path}: {exc.message}")
-            self._emit(Event("verify", self._carried, total, path))
+            done += entry.size
+            self._emit(Event("verify", done, total, path))
         return len(listing), total
 
     def _file(self, path: str, entry: FileEntry) -> None:
@@ -115,7 +118,9 @@ class _Check:
         for oid, _ in reach.chunks(self._get, entry) if entry.size else ():
             data = self._get(Kind.CHUNK, oid)  # checked against its name
             hasher.update(data)
-            self._carried += len(data)
+            if oid not in self._counted:  # it is in the bundle once
+                self._counted.add(oid)
+                self._carried += len(data)
         if hasher.digest() != entry.content:
             self._problems.append(f"{path}: its recipe gives other bytes than its content hash")
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from usrstore.dataset import marks, namespaces, overlay, parquetfile
+from usrstore.dataset import marks, namespaces, overlay, parquetfile, reserved
 from usrstore.dataset.metafile import counted
 from usrstore.errors import InvalidInputError, NotFoundError
 from usrstore.verbs.attach import load_namespaces
@@ -87,7 +87,7 @@ def set_state(
     Args:
         site: the dataset.
         ids: of the rows.
-        values: by the names of `marks.STATE_COLUMNS`; what is not named stays as it is.
+        values: by the names of `reserved.STATE_COLUMNS`; what is not named stays as it is.
         allow_missing: whether ids that the dataset lacks are passed over.
 
     Raises:
@@ -101,7 +101,7 @@ def set_state(
             hint="give --masked, --qc-status, --split, --supersedes or --lineage",
         )
     for name, value in values.items():
-        allowed = marks.ALLOWED.get(name)
+        allowed = reserved.STATE_WORDS.get(name)
         if allowed and value not in allowed:
             raise InvalidInputError(
                 f"{name} is one of {', '.join(allowed)}, not {value!r}; nothing was changed"
@@ -131,7 +131,7 @@ def clear_state(site: Site, ids: Iterable[str], *, allow_missing: bool = False) 
     Raises:
         NotFoundError: ids that the dataset lacks.
     """
-    nothing = {**dict.fromkeys(marks.STATE_COLUMNS), "usr_state__masked": False}
+    nothing = {**dict.fromkeys(reserved.STATE_COLUMNS), "usr_state__masked": False}
 
     def change(old: Mapping[str, Any]) -> dict[str, Any] | None:
         said = [value for name, value in old.items() if name != "id"]
@@ -155,7 +155,7 @@ def get_state(
     """
     site.root.check_dataset(site.dataset)
     with scratch_folder(site.root) as scratch:
-        table = marks.read(site.folder, overlay.STATE, marks.STATE_COLUMNS, scratch=scratch)
+        table = marks.read(site.folder, overlay.STATE, reserved.STATE_COLUMNS, scratch=scratch)
     wanted = _unique(ids)
     if wanted:
         lacking = _check_present(site, wanted, allow_missing=allow_missing)
@@ -171,8 +171,8 @@ class _Kind:
     columns: Mapping[str, str]
 
 
-_TOMBSTONES = _Kind(overlay.TOMBSTONES, marks.TOMBSTONE_COLUMNS)
-_STATE = _Kind(overlay.STATE, marks.STATE_COLUMNS)
+_TOMBSTONES = _Kind(overlay.TOMBSTONES, reserved.TOMBSTONE_COLUMNS)
+_STATE = _Kind(overlay.STATE, reserved.STATE_COLUMNS)
 
 
 def _mark(
