@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from usrstore.objects import recipe, tree
 from usrstore.objects.ids import ChunkId, Kind, ManifestId, ObjectId, RecipeId, TreeId
@@ -74,6 +74,30 @@ def chunks(get: Get, entry: FileEntry) -> Iterator[tuple[ChunkId, int]]:
         return
     for part in recipe.chunks(entry.recipe, entry.size, lambda oid: get(Kind.RECIPE, oid)):
         yield ChunkId(part.oid), part.size
+
+
+def recipes(
+    get: Get, entries: Iterable[FileEntry], have: Collection[RecipeId] = ()
+) -> Iterator[tuple[RecipeId, bytes]]:
+    """The recipe nodes of some files with their bytes, parents first, each once.
+
+    Args:
+        get: reads them.
+        entries: the files.
+        have: nodes that are left out.
+    """
+
+    def node(oid: RecipeId) -> bytes:
+        return get(Kind.RECIPE, oid)
+
+    seen = set(have)
+    for entry in entries:
+        if entry.recipe is None:
+            continue
+        for oid, _ in recipe.walk(entry.recipe, entry.size, node):
+            if oid not in seen:
+                seen.add(oid)
+                yield oid, node(oid)
 
 
 def file_objects(get: Get, entry: FileEntry) -> Iterator[tuple[Kind, ObjectId]]:

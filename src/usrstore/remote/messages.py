@@ -351,6 +351,7 @@ def parse_error(fields: Fields, where: str) -> UsrError:
 
 def printable(text: str) -> str:
     """Text of another host, made harmless for a terminal."""
+    text = text.replace("\r\n", "\n").removesuffix("\r")  # as ssh ends its lines
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 

@@ -18,7 +18,7 @@ from usrstore.errors import (
     RefConflictError,
     UnsupportedError,
 )
-from usrstore.objects import names, recipe
+from usrstore.objects import names
 from usrstore.objects.ids import (
     ChunkId,
     ContentHash,
@@ -201,20 +201,13 @@ class Bare:
         self, contents: Sequence[ContentHash], have: frozenset[RecipeId]
     ) -> Iterator[tuple[RecipeId, bytes]]:
         self._asked()
-        seen = set(have)
-        for content in contents:
-            entry = self._contents.get(content)
-            if entry is None:
-                raise ObjectNotFoundError(f"no file with content {content.short} was compared")
-            if entry.recipe is None:
-                continue
-            for oid, _ in recipe.walk(entry.recipe, entry.size, self._recipe):
-                if oid not in seen:
-                    seen.add(oid)
-                    yield oid, self._recipe(oid)
+        return reach.recipes(self._get, map(self._compared, contents), have)
 
-    def _recipe(self, oid: RecipeId) -> bytes:
-        return self._get(Kind.RECIPE, oid)
+    def _compared(self, content: ContentHash) -> FileEntry:
+        entry = self._contents.get(content)
+        if entry is None:
+            raise ObjectNotFoundError(f"no file with content {content.short} was compared")
+        return entry
 
     def send(self, oids: Sequence[ChunkId]) -> Iterator[Piece]:
         """These chunks as they lie; whoever asked hashes them."""

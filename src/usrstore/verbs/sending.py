@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from usrstore.errors import ChangedWhileReadError, ObjectNotFoundError
-from usrstore.objects import recipe
 from usrstore.objects.ids import ChunkId, ContentHash, Kind, ObjectId, RecipeId
 from usrstore.objects.tree import FileEntry, Listing
 from usrstore.odb import compress, reach
@@ -60,25 +59,19 @@ class Sending:
         Raises:
             ObjectNotFoundError: no captured file has such a content.
         """
-        seen = set(have)
-        for content in contents:
-            if content not in self._by_content:
-                raise ObjectNotFoundError(f"no file with content {content.short} was captured")
-            path, entry = self._by_content[content]
-            chunks = list(reach.chunks(self._get, entry))
-            if path:
-                self._source.add(path, chunks)
-            else:
-                self._kept.update(chunks)
-            if entry.recipe is None:
-                continue
-            for oid, _ in recipe.walk(entry.recipe, entry.size, self._recipe):
-                if oid not in seen:
-                    seen.add(oid)
-                    yield oid, self._recipe(oid)
+        return reach.recipes(self._get, map(self._announced, contents), have)
 
-    def _recipe(self, oid: RecipeId) -> bytes:
-        return self._get(Kind.RECIPE, oid)
+    def _announced(self, content: ContentHash) -> FileEntry:
+        """A file whose chunks can be sent from now on."""
+        if content not in self._by_content:
+            raise ObjectNotFoundError(f"no file with content {content.short} was captured")
+        path, entry = self._by_content[content]
+        chunks = reach.chunks(self._get, entry)
+        if path:
+            self._source.add(path, chunks)
+        else:
+            self._kept.update(chunks)
+        return entry
 
     def pieces(self, oids: Sequence[ChunkId], *, announced: bool = True) -> Iterator[Piece]:
         """Chunks in the order asked for, each verified as it is read or just before (`hashed`).
