@@ -17,6 +17,7 @@ from usrstore.odb.backend.backend import Backend, Stat
 from usrstore.odb.docket import Docket
 from usrstore.odb.pack import SMALL, Pack, pack_key, pack_of_key
 from usrstore.odb.packindex import Row, prefix
+from usrstore.odb.prefixtable import PrefixTable
 
 # Small packs share one table of how their ids begin: a store that syncs daily has hundreds of
 # them, and one look answers faster than a search in each.
@@ -52,7 +53,7 @@ class Catalogue:
         self._at_once = at_once
         self._packs: dict[PackId, Pack] = {}
         self._large: list[Pack] = []
-        self._small: dict[int, Pack] = {}  # by the first bytes of an id
+        self._small: PrefixTable[Pack] = PrefixTable()
         self._loaded = False
         self.damaged: dict[str, str] = {}
         self.docket = docket.NOTHING
@@ -70,22 +71,21 @@ class Catalogue:
         listed = list(self.backend.list("packs/"))
         for gone in self._packs.keys() - {pack_of_key(stat.key) for stat in listed}:
             self._forget(self._packs[gone])
-        if condemned != self.docket:
-            self.docket = condemned
-            self._tabulate()
+        self.docket = condemned
         fresh = []
         for stat in listed:
             pack = pack_of_key(stat.key)
             if pack is not None and pack not in self._packs and stat.key not in self.damaged:
                 fresh.append((pack, stat))
-        before = len(self._packs)
+        added = []
         for stat, opened in self._opened(fresh):
             if isinstance(opened, Pack):
-                self._add(opened)
+                added.append(opened)
             elif isinstance(opened, DecodeError):
                 self.damaged[stat.key] = opened.message  # fsck reports it; others may do without
             # else a gc took it between listing and reading
-        return len(self._packs) > before
+        self._add(added)
+        return bool(added)
 
     def _opened(
         self, fresh: list[tuple[PackId, Stat]]
@@ -105,21 +105,11 @@ class Catalogue:
         with Workers(self._at_once) as workers:
             yield from zip(stats, workers.each(open_one, fresh), strict=True)
 
-    def _add(self, opened: Pack) -> None:
-        self._packs[opened.pack] = opened
-        if opened.index.count > _MERGE_OBJECTS:
-            self._large.append(opened)
-        elif opened.pack in self.docket.condemned:
-            self._tabulate()
-        else:
-            self._small.update(dict.fromkeys(opened.index.prefixes(), opened))
-
-    def _tabulate(self) -> None:
-        """Make the table anew; of two packs with the same object it names the one that stays."""
-        self._small = {}
-        for small in sorted(self._packs.values(), key=self._shunned, reverse=True):
-            if small.index.count <= _MERGE_OBJECTS:
-                self._small.update(dict.fromkeys(small.index.prefixes(), small))
+    def _add(self, opened: list[Pack]) -> None:
+        self._packs.update((pack.pack, pack) for pack in opened)
+        self._large += [pack for pack in opened if pack.index.count > _MERGE_OBJECTS]
+        small = [pack for pack in opened if pack.index.count <= _MERGE_OBJECTS]
+        self._small.add((pack, pack.index.prefixes()) for pack in small)
 
     def _shunned(self, pack: Pack) -> bool:
         return pack.pack in self.docket.condemned
@@ -128,7 +118,7 @@ class Catalogue:
         """Do without a pack: a gc took it, or its index is damaged."""
         self._packs.pop(pack.pack, None)
         self._large = [large for large in self._large if large is not pack]
-        self._tabulate()
+        self._small.drop(pack)
         if damage is not None:
             self.damaged[pack_key(pack.pack)] = damage
         else:
@@ -174,17 +164,10 @@ class Catalogue:
         return condemned
 
     def _places(self, oid: ObjectId) -> Iterator[tuple[Pack, int]]:
-        pack = self._small.get(prefix(oid))
-        if pack is not None:
+        for pack in self._small.find(prefix(oid)):
             at = pack.index.position(oid)
             if at is not None:
                 yield pack, at
-            else:  # two ids that begin alike: the table knows one of them
-                for pack in sorted(self._packs.values(), key=self._shunned):
-                    if pack.index.count <= _MERGE_OBJECTS:
-                        at = pack.index.position(oid)
-                        if at is not None:
-                            yield pack, at
         for pack in self._large:
             try:
                 at = pack.index.position(oid)
