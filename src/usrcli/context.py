@@ -25,15 +25,21 @@ def settings() -> Settings:
     return found
 
 
-def find_root() -> Root:
+def find_root(*, files: bool = False) -> Root:
     """The root: --root, USR_ROOT, or the first folder upwards that is one.
+
+    With `files`, --root may name a file that is synced by itself: its states are then asked for.
 
     Raises:
         NotFoundError: there is none.
     """
-    given = settings().root or os.environ.get("USR_ROOT")
+    given = os.path.expanduser(settings().root or os.environ.get("USR_ROOT") or "")
+    if given and files and os.path.isfile(given):
+        from usrstore.lone import Lone
+
+        return Lone(given)
     if given:
-        return Root(os.path.expanduser(given))
+        return Root(given)
     at = os.getcwd()
     while True:
         if os.path.isfile(os.path.join(at, "registry.yaml")) or os.path.isdir(
@@ -143,6 +149,8 @@ def infer_dataset(root: Root, text: str | None) -> str:
     """
     if text is not None:
         return root.find_dataset(text)
+    if root.lone is not None:
+        return root.datasets()[0]
     here = os.path.relpath(os.path.realpath(os.getcwd()), os.path.realpath(root.path))
     parts = [] if here == "." or here.startswith("..") else here.split("/")
     for depth in (2, 1):

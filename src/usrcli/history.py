@@ -35,7 +35,7 @@ def show(revision: str, stat: bool, name_status: bool, as_json: bool) -> int:
     What changed is against the first parent. REV:FOLDER/ lists a folder; a tag is shown with
     who signed it.
     """
-    root = find_root()
+    root = find_root(files=True)
     oid, path = resolve(root, revision, now_us=now_us())
     manifest = reach.manifest(root.database.get, oid)
     listing = history.find_listing(root, manifest)
@@ -126,7 +126,7 @@ def _print_file(root: Root, dataset: DatasetId, entry: FileEntry) -> None:
 
     site = Site.open(root, dataset, make_who(root))
     found = site.capture(record=False) if site.exists else None
-    sending = Sending(site.folder, found.listing if found else {}, site.overlay.get)
+    sending = Sending(site.folder, found.listing if found else {}, site.overlay.get, lone=root.lone)
     sending.add(entry)
     try:
         for _ in sending.nodes([entry.content]):

@@ -62,7 +62,7 @@ def log(
     the working folder only. A..B shows what B has and A has not. With `-- PATH`, only states that
     changed a file there.
     """
-    root = find_root()
+    root = find_root(files=True)
     moment = now_us()
     starts, hidden = _ends(root, ranges, moment, everything=everything)
     wanted = history.Wanted(

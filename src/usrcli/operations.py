@@ -34,7 +34,7 @@ def log(dataset: str | None, max_count: int, as_json: bool) -> int:
     """
     from usrstore.verbs.operations import operations
 
-    root = find_root()
+    root = find_root(files=True)
     name = None if dataset is None else DatasetId(infer_dataset(root, dataset))
     rows = list(islice(operations(root, name), max_count))
     if as_json:
@@ -59,7 +59,7 @@ def show(number: int | None, as_json: bool) -> int:
     """One operation by its number, or the newest: what was asked for, and what it moved."""
     from usrstore.verbs.operations import operation
 
-    found = operation(find_root(), number)
+    found = operation(find_root(files=True), number)
     state = found.state
     if as_json:
         refs = {name: oid.hex() for name, oid in sorted(state.refs.items())}
@@ -94,7 +94,7 @@ def undo(datasets: tuple[str, ...], to: int | None, dry_run: bool, yes: bool, as
     from usrstore.verbs.undo import undo as verb
 
     del yes  # nothing is lost, so nothing is asked
-    root = find_root()
+    root = find_root(files=True)
     names = [DatasetId(infer_dataset(root, text)) for text in datasets]
     progress = reporter("auto")
     try:

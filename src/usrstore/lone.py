@@ -12,7 +12,7 @@ import re
 
 from usrstore.errors import DatasetNotFoundError, InvalidInputError, NotFoundError
 from usrstore.objects.ids import Kind, hash_object
-from usrstore.objects.names import DatasetId, check_dataset
+from usrstore.objects.names import DatasetId, check_dataset, heads_of
 from usrstore.objects.sections import PRIMARY_FILE, REGISTRY_FILE
 from usrstore.root import STORE_FOLDER, Root
 
@@ -63,7 +63,9 @@ class Lone(Root):
         return self.path
 
     def datasets(self) -> list[DatasetId]:
-        return [self.name]
+        """The file; by the name that a remote knows it by, if only such are known here."""
+        known = sorted(heads_of(self.states.refs())) if self.has_store else []
+        return [self.name] if self.name in known or not known else known
 
     def find_dataset(self, text: str) -> DatasetId:
         return check_dataset(text)

@@ -290,6 +290,32 @@ def test_a_bucket_holds_no_files(repos):
     repos.usr("push", "-y", "--remote-path", "/x/y.parquet").failed("unsupported", 8)
 
 
+# ── its history ─────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("name", ["t.parquet", "other.parquet"])
+def test_a_pull_of_a_file_can_be_undone_and_what_was_is_shown(repos, name):
+    words = ["-y", "--remote-path", repos.far.parent / name]
+    repos.usr("push", *words).ok()
+    theirs = write(repos.far.parent / name, 20)
+    repos.usr("pull", *words).ok()
+    at = ["--root", repos.file]
+    log = repos.lab.usr(*at, "log", "--json").ok().data
+    assert [entry["dataset"] for entry in log] == [name, name]
+    assert repos.lab.raw(*at, "show", f"{log[1]['id']}:records.parquet") == repos.data
+    assert len(repos.lab.usr(*at, "op", "log", "--json").ok().data) == 2
+    repos.lab.usr(*at, "undo").ok()
+    assert repos.file.read_bytes() == repos.data
+    repos.lab.usr(*at, "undo").ok()  # an undo can be undone
+    assert repos.file.read_bytes() == theirs
+    assert files(repos.here) == {"data/t.parquet"}
+
+
+def test_only_commands_of_its_history_take_a_file_for_a_root(synced):
+    before = files(synced.here)
+    for words in (["commit"], ["import", "x", "--from", "csv", "--path", "y"], ["gc"], ["ls"]):
+        synced.lab.usr("--root", synced.file, *words).failed("not-found", 4)
+    assert files(synced.here) == before
+
+
 # ── in a dataset ────────────────────────────────────────────────────────────────────────
 def test_the_primary_of_a_dataset_is_a_file_too_and_its_store_is_the_roots(lab):
     there = lab.home / "flat"

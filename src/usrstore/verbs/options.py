@@ -90,7 +90,10 @@ def diverged(met: Meeting, verb: str) -> DivergedError:
 def _advice(met: Meeting, verb: str) -> str:
     dataset, remote = met.site.dataset, met.remote
     if met.site.root.lone is not None:
-        return f"a file is not merged: let one side win, {verb} with --force-with-lease"
+        return (
+            f"a file is not merged: let one side win, {verb} with --force-with-lease; what it "
+            "replaces is kept first"
+        )
     winner = f"{verb} with --force-with-lease: what it replaces is kept first"
     if not met.judged.based:
         return (
