@@ -47,7 +47,7 @@ def show(revision: str, stat: bool, name_status: bool, as_json: bool) -> int:
     if path is not None:
         return _show_path(root, oid, manifest, listing, path)
     policy = believing.policy_for(root, make_who(root), "", manifest.dataset, "none")
-    entry = history.entry(root, oid, manifest, policy, history.Keeping(root))
+    entry = history.entry(root, oid, manifest, policy, history.Keeping(root.database))
     # A parent that is known by name only (a light state of elsewhere) counts as empty.
     changes = history.changes(root, manifest) or history.between(listing, {})
     if as_json:

@@ -8,19 +8,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from usrcli.context import find_root, json_option, make_who, parse_seconds, print_json
+from usrcli.links import find_profile
 from usrcli.render.progress import reporter
 from usrcli.render.text import human_bytes, human_duration, moment, plural
+from usrstore.errors import InvalidInputError
 from usrstore.objects.names import DatasetId
 
 if TYPE_CHECKING:
+    from usrstore.objects.progress import Emit
     from usrstore.odb.gc import Collected
+    from usrstore.root import Root
     from usrstore.verbs.du import StateUse, Usage
     from usrstore.verbs.gc import GcResult
+    from usrstore.verbs.retention import Retention
 
 _COUNT = click.IntRange(0)
 
 
 @click.command(short_help="Delete what nothing reaches and no rule keeps")
+@click.argument("remote", required=False)
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be deleted.")
 @click.option("--grace", metavar="D", help="Leave alone what is younger [1d].")
 @click.option("--keep-last", type=_COUNT, metavar="N", help="Keep so many newest states.")
@@ -36,7 +42,9 @@ _COUNT = click.IntRange(0)
     "--lock-timeout", type=float, metavar="S", help="How long to wait for another gc [30]."
 )
 @json_option
-def gc(dry_run: bool, lock_timeout: float | None, as_json: bool, **given: Any) -> int:
+def gc(
+    remote: str | None, dry_run: bool, lock_timeout: float | None, as_json: bool, **given: Any
+) -> int:
     """Delete objects that no state reaches, in two steps with a time of grace between them.
 
     Without a rule no state loses anything: every state that a ref's history, a tag or the
@@ -45,6 +53,9 @@ def gc(dry_run: bool, lock_timeout: float | None, as_json: bool, **given: Any) -
     present state is always kept, and so is what operations of the last week replaced (--keep-ops).
 
     Durations are 12h, 14d, 2w, 1y. The section [gc] of .usr/config may say the same.
+
+    REMOTE is a bucket, where nobody else would do it; only the rules of this command line hold
+    there. A root on another machine is collected on that machine.
     """
     from usrstore.verbs import gc as verb
     from usrstore.verbs.retention import from_settings, parse_duration
@@ -53,17 +64,21 @@ def gc(dry_run: bool, lock_timeout: float | None, as_json: bool, **given: Any) -
     for name in ("grace", "keep_within", "keep_ops"):
         if given[name] is not None:
             given[name] = parse_duration(given[name])
-    retention = from_settings(root.config.get("gc", {}), given)
+    settings = {} if remote else root.config.get("gc", {})
+    retention = from_settings(settings, given)
     progress = reporter("auto")
     try:
-        result = verb.collect(
-            root,
-            make_who(root),
-            retention,
-            dry_run=dry_run,
-            lock_timeout_s=parse_seconds(lock_timeout),
-            emit=progress,
-        )
+        if remote is not None:
+            result = _collect_bucket(root, remote, retention, dry_run=dry_run, emit=progress)
+        else:
+            result = verb.collect(
+                root,
+                make_who(root),
+                retention,
+                dry_run=dry_run,
+                lock_timeout_s=parse_seconds(lock_timeout),
+                emit=progress,
+            )
     finally:
         progress.done()
     if as_json:
@@ -71,6 +86,36 @@ def gc(dry_run: bool, lock_timeout: float | None, as_json: bool, **given: Any) -
     else:
         _print_gc(result, dry_run=dry_run, grace=retention.grace)
     return 0
+
+
+def _collect_bucket(
+    root: Root, remote: str, retention: Retention, *, dry_run: bool, emit: Emit
+) -> GcResult:
+    """Raises: InvalidInputError: a remote that has a machine of its own."""
+    from usrcli import credentials
+    from usrstore.odb.pack import scratch_of
+    from usrstore.verbs import bucketgc
+    from usrstore.verbs.bucket import ends_of, open_backend
+
+    profile = find_profile(root, remote)
+    if profile.type != "bucket":
+        at = f"ssh {profile.target} " if profile.type == "ssh" else ""
+        raise InvalidInputError(
+            f"{remote} is no bucket: a root is collected where it lies; nothing was changed",
+            hint=f"{at}{profile.usr_command if at else 'usr'} --root {profile.base_dir} gc",
+        )
+    root.create_store()
+    backend = open_backend(profile, credentials.gather(os.environ))
+    return bucketgc.collect(
+        backend,
+        profile.place,
+        make_who(root),
+        retention,
+        scratch=scratch_of(root.store),
+        ends=ends_of(profile, root),
+        dry_run=dry_run,
+        emit=emit,
+    )
 
 
 def _gc_data(result: GcResult) -> dict[str, Any]:

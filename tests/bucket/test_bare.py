@@ -20,7 +20,6 @@ from usrstore.errors import (
     UnsupportedError,
     UsrError,
 )
-from usrstore.objects.ids import Kind
 from usrstore.odb import pack
 from usrstore.verbs import bare
 
@@ -180,8 +179,7 @@ def damage(lake, *, data):
     for stat in list(lake.backend.list("packs/")):
         value, at = lake.backend._values[stat.key]
         opened = pack.Pack(lake.backend, pack.pack_of_key(stat.key), stat.size)
-        kinds = {row.kind for _, row in opened.index.items()}
-        if (Kind.CHUNK in kinds) is data:
+        if opened.holds_data is data:
             bent = bytearray(value)
             bent[100] ^= 1
             lake.backend._values[stat.key] = (bytes(bent), at)

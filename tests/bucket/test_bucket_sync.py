@@ -304,3 +304,49 @@ def test_all_of_it_works_with_ceph_too(lab, ceph_server, monkeypatch):
     said = lab.usr("push", DATASET, "b", "-y").failed("bucket-denied", 9)
     assert "SignatureDoesNotMatch" in said.err
     assert "not-the-one" not in said.err
+
+
+def asked(lab, server, *words):
+    """How many requests a command makes."""
+    with Link(server.port) as link:
+        rewire(lab, endpoint=link.endpoint)
+        lab.usr(*words).ok()
+        rewire(lab, endpoint=server.endpoint)
+        return len(link.asked)
+
+
+def test_a_command_asks_for_the_packs_that_are_new_to_it(lab, moto_server):
+    """Twelve pushes are some 24 packs; a second look opens none of them again."""
+    for number in range(12):
+        (lab.folder / "meta.md").write_text(f"{number}\n")
+        lab.usr("push", DATASET, "b", "-y").ok()
+    other = other_root(lab)
+    lab.usr("--root", other, "pull", DATASET, "b", "-y").ok()
+    (other / ".usr" / "far" / "b.ends").unlink()
+    look = ("--root", other, "diff", DATASET, "b")
+    first, second = asked(lab, moto_server, *look), asked(lab, moto_server, *look)
+    assert first > 24 > 10 > second
+    (lab.folder / "meta.md").write_text("new\n")
+    lab.usr("push", DATASET, "b", "-y").ok()
+    assert asked(lab, moto_server, *look) <= second + 6
+    lab.usr("--root", other, "pull", DATASET, "b", "-y").ok()
+    assert datasets.read(other / DATASET) == lab.read()
+    print(f"{first} requests of a look at 24 unknown packs, {second} of the next")
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "nonsense", "folder"])
+def test_what_is_remembered_of_packs_is_never_believed(pushed, damage):
+    other = other_root(pushed)
+    pushed.usr("--root", other, "init", other).ok()
+    pushed.usr("--root", other, "diff", DATASET, "b").ok()
+    path = other / ".usr" / "far" / "b.ends"
+    data = path.read_bytes()
+    if damage == "folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        flipped = data[:60] + bytes([data[60] ^ 1]) + data[61:]
+        path.write_bytes({"cut": data[:70], "flip": flipped, "nonsense": b"x" * 200}[damage])
+    pushed.usr("--root", other, "pull", DATASET, "b", "-y").ok()
+    assert datasets.read(other / DATASET) == pushed.read()
+    assert damage == "folder" or len(path.read_bytes()) == len(data), "and it is made anew"

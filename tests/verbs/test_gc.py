@@ -406,7 +406,7 @@ def test_states_that_no_rule_names_become_light_and_say_still_what_they_were(pla
     for oid in oids[3:]:
         assert place.kept(oid) == made[oid]
     assert len(place.site().ancestry(oids[-1])) == 5
-    keeping = history.Keeping(place.root)
+    keeping = history.Keeping(place.root.database)
     for oid in oids[:3]:
         listing = history.find_listing(place.root, place.manifest(oid))
         assert listing.keys() == OLD.keys()

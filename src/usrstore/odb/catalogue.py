@@ -15,6 +15,7 @@ from usrstore.objects.ids import ObjectId, PackId
 from usrstore.odb import docket
 from usrstore.odb.backend.backend import Backend, Stat
 from usrstore.odb.docket import Docket
+from usrstore.odb.ends import Ends
 from usrstore.odb.pack import SMALL, Pack, pack_key, pack_of_key
 from usrstore.odb.packindex import Row, prefix
 from usrstore.odb.prefixtable import PrefixTable
@@ -41,6 +42,7 @@ class Catalogue:
     Args:
         backend: where they rest.
         at_once: how many are opened at a time, where that means waiting for another machine.
+        ends: what is remembered of packs that are far away.
 
     Attributes:
         damaged: packs that cannot be opened, by key, and why.
@@ -48,8 +50,9 @@ class Catalogue:
         lost: packs that were here and went.
     """
 
-    def __init__(self, backend: Backend, at_once: int = 1) -> None:
+    def __init__(self, backend: Backend, at_once: int = 1, ends: Ends | None = None) -> None:
         self.backend = backend
+        self._ends = ends
         self._at_once = at_once
         self._packs: dict[PackId, Pack] = {}
         self._large: list[Pack] = []
@@ -90,9 +93,11 @@ class Catalogue:
     def _opened(
         self, fresh: list[tuple[PackId, Stat]]
     ) -> Iterator[tuple[Stat, Pack | DecodeError | ObjectNotFoundError]]:
+        known = {pack: self._ends.find(pack) for pack, _ in fresh} if self._ends else {}
+
         def open_one(row: tuple[PackId, Stat]) -> Pack | DecodeError | ObjectNotFoundError:
             try:
-                return Pack(self.backend, row[0], row[1].size)
+                return Pack(self.backend, row[0], row[1].size, known.get(row[0]))
             except (DecodeError, ObjectNotFoundError) as exc:
                 return exc
 
@@ -105,7 +110,15 @@ class Catalogue:
         with Workers(self._at_once) as workers:
             yield from zip(stats, workers.each(open_one, fresh), strict=True)
 
+    def remember(self) -> None:
+        """Keep here what was learnt of packs that are far away."""
+        if self._ends is not None:
+            self._ends.save(self._packs)
+
     def _add(self, opened: list[Pack]) -> None:
+        if self._ends is not None:
+            for pack in opened:
+                self._ends.note(pack.pack, pack.index.data())
         self._packs.update((pack.pack, pack) for pack in opened)
         self._large += [pack for pack in opened if pack.index.count > _MERGE_OBJECTS]
         small = [pack for pack in opened if pack.index.count <= _MERGE_OBJECTS]

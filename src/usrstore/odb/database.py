@@ -17,14 +17,15 @@ from usrstore.objects.ids import Kind, ObjectId, PackId
 from usrstore.odb import compress
 from usrstore.odb.backend.backend import Backend
 from usrstore.odb.catalogue import FEW, Catalogue
-from usrstore.odb.pack import Pack, PackWriter, checked
+from usrstore.odb.ends import Ends
+from usrstore.odb.pack import MOST_SALT, Pack, PackWriter, checked
 from usrstore.odb.packindex import MAX_OBJECTS, Row
 
 if TYPE_CHECKING:
     from usrstore.odb.workers import Answer, Workers
 
 ROLL_BYTES = 256 << 20
-ROLL_OBJECTS = MAX_OBJECTS
+ROLL_OBJECTS = MAX_OBJECTS - MOST_SALT
 _RISING = 2  # packs on their way while the next one is made
 
 
@@ -36,6 +37,9 @@ class Database(Catalogue):
         scratch: a folder for packs that are being written; None for a store that is only read.
         roll_bytes: how large a pack may grow before the next one is begun.
         at_once: how many packs are opened at a time, where that means waiting for another machine.
+        unique: no two packs have one name, however alike, where collections do not exclude each
+            other: a removal that comes late then finds nothing.
+        ends: what is remembered of packs that are far away.
     """
 
     def __init__(
@@ -45,8 +49,11 @@ class Database(Catalogue):
         *,
         roll_bytes: int = ROLL_BYTES,
         at_once: int = 1,
+        unique: bool = False,
+        ends: Ends | None = None,
     ) -> None:
-        super().__init__(backend, at_once)
+        super().__init__(backend, at_once, ends)
+        self.unique = unique
         self.scratch = scratch
         self.roll_bytes = roll_bytes
 
@@ -219,7 +226,7 @@ class Batch:
             self._roll()
             self._roll_meta()
 
-    def copy(self, pack: Pack, oid: ObjectId, row: Row) -> None:
+    def copy(self, pack: Pack, oid: ObjectId, row: Row, stored: bytes | memoryview) -> None:
         """Add an object of another pack as it is stored there, whoever else has it.
 
         Raises:
@@ -227,7 +234,6 @@ class Batch:
         """
         if self.holds(oid):
             return
-        stored = pack.read_stored(row)
         checked(oid, row, stored, f"pack {pack.pack.short}")
         self._add_stored(oid, stored, row)
 
@@ -275,10 +281,11 @@ class Batch:
         self.bytes_stored += self._data.size
         writer, avoid = self._data, self._database.docket.condemned
         if not self._database.far:
-            self._listed.append(self._note(*writer.finish(self._database.backend, avoid)))
+            done = writer.finish(self._database.backend, avoid, unique=self._database.unique)
+            self._listed.append(self._note(*done))
             self._data = None
             return
-        pack, index = writer.seal(avoid)
+        pack, index = writer.seal(avoid, unique=self._database.unique)
         from usrstore.odb.workers import Workers
 
         self._workers = self._workers or Workers(_RISING)
@@ -301,7 +308,8 @@ class Batch:
         if self._meta:
             self.bytes_stored += self._meta.size
             avoid = self._database.docket.condemned
-            self._note(*self._meta.finish(self._database.backend, avoid))
+            unique = self._database.unique
+            self._note(*self._meta.finish(self._database.backend, avoid, unique=unique))
             self._meta = None
 
     def _note(self, pack: PackId, index: bytes) -> tuple[PackId, bytes | None]:

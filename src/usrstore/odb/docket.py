@@ -9,6 +9,7 @@ Ages are differences of the store's own times: no clock of a writer has a say.
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ from usrstore.odb.backend.backend import Backend
 
 _PREFIX = "gc/"
 _CLOCK = "gc/clock"
+_STALE_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +99,25 @@ class Docket:
     def forget(self, entry: Entry) -> None:
         """Delete the entries before one, except those whose time still counts."""
         needed = {entry.number, *entry.condemned.values()}
-        for number in self.times():
+        times = self.times()
+        for number in times:
             if number < entry.number and number not in needed:
                 self._backend.delete(_key(number))
+        for stat in self._backend.list(_PREFIX):
+            dead = times.get(entry.number, 0.0) - stat.mtime_s > _STALE_S
+            if stat.key.startswith(_CLOCK) and dead:
+                self._backend.delete(stat.key)
 
     def now_s(self) -> float:
         """The store's own time: that of a value which is made for it."""
-        self._backend.delete(_CLOCK)
-        self._backend.create(_CLOCK, b"")
-        found = self._backend.stat(_CLOCK)
-        self._backend.delete(_CLOCK)
+        key = f"{_CLOCK}-{secrets.token_hex(8)}"
+        self._backend.create(key, b"")
+        try:
+            found = self._backend.stat(key)
+        finally:
+            self._backend.delete(key)
         if found is None:
-            raise DecodeError("another collection runs at this moment")
+            raise DecodeError("a file that was just made in the record of collections is gone")
         return found.mtime_s
 
 

@@ -201,7 +201,7 @@ def _survey(database: Database, marks: Marks, now_s: float) -> list[_Use]:
         if live < pack.index.count:
             size = sum(pack.index.row(at).stored for at, bit in enumerate(bits) if bit)
         age = now_s - times.get(pack_key(pack.pack), now_s)
-        uses.append(_Use(pack, age, live, size, pack.index.row(0).kind != Kind.CHUNK))
+        uses.append(_Use(pack, age, live, size, not pack.holds_data))
     return uses
 
 
@@ -252,11 +252,15 @@ def _repack(
                     for at, bit in enumerate(bits)
                     if bit or young
                 ]
-                for row, oid in sorted(rows):  # as they lie: neighbours stay neighbours
-                    if row.kind == Kind.INDEX and oid in going:
-                        continue
-                    if (row.kind != Kind.CHUNK) is meta:
-                        batch.copy(use.pack, oid, row)
-                        done += row.stored
-                        emit(Event("move", done, total))
+                wanted = [
+                    (row, oid)
+                    for row, oid in rows
+                    if (row.kind != Kind.CHUNK) is meta
+                    and not (row.kind == Kind.INDEX and oid in going)
+                ]
+                # As they lie: neighbours stay neighbours.
+                for row, oid, stored in use.pack.as_stored(wanted):
+                    batch.copy(use.pack, oid, row, stored)
+                    done += row.stored
+                    emit(Event("move", done, total))
     return batch.published

@@ -7,7 +7,7 @@ A pack is written under a temporary name, synced once, and then published whole.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable, Iterator
 
 from usrstore.errors import (
     DecodeError,
@@ -25,6 +25,9 @@ from usrstore.odb.backend.folder import FolderBackend, read_into
 from usrstore.odb.packindex import MAGIC, TRAILER, PackIndex, Row
 
 _PAGE_BYTES = 4096
+MOST_SALT = 7  # grains in one pack: more than one is already chance
+_RUN_BYTES = 4 << 20
+_GAP_BYTES = 64 << 10  # far away, to read on over this costs less than to ask again
 _HINT = (
     "`usr fsck --deep` says what it affects, `usr fsck --repair` takes it from where it is whole"
 )
@@ -96,17 +99,21 @@ class PackWriter:
         """The scratch file."""
         return self._spool.path
 
-    def seal(self, avoid: Container[PackId] = frozenset()) -> tuple[PackId, bytes]:
+    def seal(
+        self, avoid: Container[PackId] = frozenset(), *, unique: bool = False
+    ) -> tuple[PackId, bytes]:
         """Write the end and sync; the scratch file is then a whole pack without its name.
 
         Args:
             avoid: names of packs that are on their way out; who would make the very same pack
                 adds a grain of salt, an object that nobody asks for.
+            unique: add one in any case, so that no pack ever has this name again.
         """
+        if unique:
+            self._salt()
         pack, index = packindex.encode(self._rows.items())
         while pack in avoid:
-            salt = os.urandom(16)
-            self.add(Kind.CHUNK, hash_object(Kind.CHUNK, salt), salt)
+            self._salt()
             pack, index = packindex.encode(self._rows.items())
         offset = self._spool.size
         self._spool.write(index + packindex.encode_trailer(offset, len(self._rows), pack))
@@ -114,20 +121,28 @@ class PackWriter:
         self._spool.close()
         return pack, index
 
+    def _salt(self) -> None:
+        salt = os.urandom(16)
+        self.add(Kind.CHUNK, hash_object(Kind.CHUNK, salt), salt)
+
     def finish(
-        self, backend: Backend, avoid: Container[PackId] = frozenset()
+        self,
+        backend: Backend,
+        avoid: Container[PackId] = frozenset(),
+        *,
+        unique: bool = False,
     ) -> tuple[PackId, bytes]:
         """Publish the pack; gives its name and index.
 
         Args:
             backend: where it will rest.
-            avoid: names that it must not have; see `seal`.
+            avoid, unique: names that it must not have; see `seal`.
 
         Raises:
             StorageError: it could not be written; `abandon` removes what there is of it.
             IntegrityError: a damaged file has its name.
         """
-        pack, index = self.seal(avoid)
+        pack, index = self.seal(avoid, unique=unique)
         self.publish(backend, pack)
         durable.remove(self._spool.path)
         return pack, index
@@ -180,11 +195,21 @@ class Pack:
         ObjectNotFoundError: it is not there any more.
     """
 
-    def __init__(self, backend: Backend, pack: PackId, size: int) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        pack: PackId,
+        size: int,
+        index: bytes | memoryview | None = None,
+    ) -> None:
         self.pack = pack
         self.size = size
         self._backend = backend
         self._key = pack_key(pack)
+        if index is not None:  # remembered, and hashed: the rest of its end follows from it
+            self.end = size - TRAILER.size - len(index)
+            self.index = PackIndex.check(index, pack)
+            return
         trailer = backend.read(self._key, -TRAILER.size)
         self.end, count = packindex.decode_trailer(trailer, pack, size)
         self.size = size
@@ -195,8 +220,9 @@ class Pack:
 
     @property
     def holds_data(self) -> bool:
-        """Whether chunks lie in it; those of metadata lie in packs of their own."""
-        return self.index.row(0).kind == Kind.CHUNK
+        """Whether chunks lie in it; those of metadata lie in packs of their own, with salt."""
+        first = range(min(self.index.count, MOST_SALT + 1))
+        return all(self.index.row(at).kind == Kind.CHUNK for at in first)
 
     def read(self, oid: ObjectId, row: Row) -> bytes | memoryview:
         """Raises: DecodeError, HashMismatchError."""
@@ -208,6 +234,32 @@ class Pack:
     def read_stored(self, row: Row) -> bytes:
         """The bytes as they lie, unchecked."""
         return self._backend.read(self._key, row.offset, row.stored)
+
+    def as_stored(
+        self, rows: Iterable[tuple[Row, ObjectId]]
+    ) -> Iterator[tuple[Row, ObjectId, memoryview]]:
+        """Objects as they lie, unchecked; neighbours are read together."""
+        run: list[tuple[Row, ObjectId]] = []
+        for row, oid in sorted(rows):
+            if run:
+                begin, last = run[0][0].offset, run[-1][0]
+                gap = row.offset - last.offset - last.stored
+                if gap > _GAP_BYTES or row.offset + row.stored - begin > _RUN_BYTES:
+                    yield from self._read_run(run)
+                    run = []
+            run.append((row, oid))
+        if run:
+            yield from self._read_run(run)
+
+    def _read_run(
+        self, run: list[tuple[Row, ObjectId]]
+    ) -> Iterator[tuple[Row, ObjectId, memoryview]]:
+        begin = run[0][0].offset
+        end = max(row.offset + row.stored for row, _ in run)
+        data = memoryview(self._backend.read(self._key, begin, end - begin))
+        for row, oid in run:
+            at = row.offset - begin
+            yield row, oid, data[at : at + row.stored]
 
     def open(self) -> int | None:
         """The pack as an open file that the caller closes; None where packs are no files."""

@@ -35,6 +35,7 @@ from usrstore.odb import exclusive, guard, reach
 from usrstore.odb.backend.backend import Backend
 from usrstore.odb.backend.readahead import ReadAhead
 from usrstore.odb.database import Database, Overlay
+from usrstore.odb.ends import Ends
 from usrstore.odb.runs import read_runs
 from usrstore.odb.states import Change, States
 from usrstore.remote.peer import (
@@ -60,6 +61,18 @@ ROLL_BYTES = 64 << 20
 _OPENERS = 16
 
 
+def database_of(backend: Backend, scratch: str | None, ends: Ends | None = None) -> Database:
+    """The objects of a store that is far away, and that several collect at once."""
+    return Database(
+        ReadAhead(backend),
+        scratch,
+        roll_bytes=ROLL_BYTES,
+        at_once=_OPENERS,
+        unique=True,
+        ends=ends,
+    )
+
+
 class Bare:
     """Answers for one store; remembers one dataset between questions.
 
@@ -70,6 +83,7 @@ class Bare:
         policy: whom to believe of a dataset that is pushed there.
         scratch: a folder for packs on their way up; None for a store that is only read.
         traffic: bytes sent and received so far, and questions asked.
+        ends: what is remembered of its packs.
     """
 
     def __init__(
@@ -81,6 +95,7 @@ class Bare:
         policy: Callable[[DatasetId], Policy] = lambda _dataset: Policy(),
         scratch: str | None = None,
         traffic: Callable[[], tuple[int, int, int]] = lambda: (0, 0, 0),
+        ends: Ends | None = None,
     ) -> None:
         self.backend = backend
         self._where = where
@@ -88,9 +103,7 @@ class Bare:
         self._policy = policy
         self._traffic = traffic
         self._states = States(backend, lambda changes: guard.assure(self._database, changes))
-        self._database = Database(
-            ReadAhead(backend), scratch, roll_bytes=ROLL_BYTES, at_once=_OPENERS
-        )
+        self._database = database_of(backend, scratch, ends)
         self._overlay = Overlay(self._database)
         self._dataset: DatasetId | None = None
         self._refs: Mapping[RefName, ObjectId] = {}
@@ -301,4 +314,4 @@ class Bare:
         return self._traffic()
 
     def close(self) -> None:
-        """Nothing is held."""
+        self._database.remember()

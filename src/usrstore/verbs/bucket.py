@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from usrstore.errors import BucketError
 from usrstore.objects.names import DatasetId
 from usrstore.odb.backend.bucket import BucketBackend
+from usrstore.odb.ends import Ends
 from usrstore.odb.exclusive import probe_create
 from usrstore.odb.pack import scratch_of
 from usrstore.odb.states import States
@@ -20,6 +22,13 @@ from usrstore.verbs.bare import Bare
 def open_backend(profile: Profile, environment: Mapping[str, str]) -> BucketBackend:
     """Raises: ConfigError, StorageError."""
     return BucketBackend(profile.address, environment)
+
+
+def ends_of(profile: Profile, root: Root | None) -> Ends | None:
+    """What a root remembers of a bucket's packs; None where nothing can be kept."""
+    if root is None or not root.writable:
+        return None
+    return Ends(os.path.join(root.store, "far", f"{profile.name}.ends"))
 
 
 def connect(
@@ -51,6 +60,7 @@ def connect(
         policy=policy,
         scratch=None if root is None else scratch_of(root.store),
         traffic=lambda: (backend.sent, backend.received, backend.requests),
+        ends=ends_of(profile, root),
     )
 
 

@@ -199,7 +199,11 @@ def _save(site: Site, found: Capture | None, emit: Emit) -> ManifestId | None:
     if found is None:
         return None
     at = site.position()
-    if at and site.manifest(at).tree == found.tree and Keeping(site.root).has_all(found.listing):
+    if (
+        at
+        and site.manifest(at).tree == found.tree
+        and Keeping(site.root.database).has_all(found.listing)
+    ):
         return None
     own = Site.open(site.root, site.dataset, site.who, lock_timeout_s=site.lock_timeout_s)
     result = commit.commit(own, message="kept before a checkout", aside=True, emit=emit)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from usrstore.errors import ObjectNotFoundError
-from usrstore.objects.ids import ChunkId, Kind, ManifestId, ObjectId, PackId
+from usrstore.objects.ids import ChunkId, ManifestId, ObjectId, PackId
 from usrstore.objects.manifest import Manifest
 from usrstore.objects.names import DatasetId
 from usrstore.objects.tree import FileEntry
@@ -82,7 +82,7 @@ def du(root: Root, dataset: DatasetId | None = None) -> Usage:
     usage.places |= {"data": 0, "metadata": 0}
     for pack in root.database.packs():
         usage.packs += 1
-        usage.places["metadata" if pack.index.row(0).kind != Kind.CHUNK else "data"] += pack.size
+        usage.places["data" if pack.holds_data else "metadata"] += pack.size
     usage.places["other"] = _size(root.store) - sum(usage.places.values())
     states = [StateUse(oid, manifest) for oid, manifest in _states(root)]
     _weigh(root, states, usage)

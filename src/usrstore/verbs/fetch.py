@@ -115,7 +115,7 @@ def _bring(
             hint=f"usr pull {site.dataset} {remote} takes its folder as it is",
         )
     scope.check(met.there, where=f"{site.dataset} at {remote}")
-    keeping = Keeping(site.root)
+    keeping = Keeping(site.root.database)
     new = {
         path: entry
         for path, entry in met.there.items()
@@ -124,7 +124,7 @@ def _bring(
     wanted = {path: entry for path, entry in new.items() if scope.takes(path)}
     payload = storing.store(met, peer, wanted, emit, named=new)
     before = site.root.states.refs().get(remote_ref(remote, site.dataset))
-    kept = Keeping(site.root)
+    kept = Keeping(site.root.database)
     lacking = {path: entry for path, entry in new.items() if not kept.has(entry)}
     left = scope.left_out({}, lacking) if lacking else None
     return met, verified, FetchResult(head, before != head, payload, left)

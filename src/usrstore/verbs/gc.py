@@ -9,12 +9,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from usrstore.errors import DecodeError, LockedError
-from usrstore.objects.ids import ManifestId
-from usrstore.objects.manifest import Manifest
-from usrstore.objects.names import DatasetId
+from usrstore.objects.ids import ObjectId
 from usrstore.objects.progress import Emit, silent
 from usrstore.objects.recipe import RULE
 from usrstore.objects.state import State
@@ -24,21 +21,14 @@ from usrstore.odb.gc import Collected, Rules
 from usrstore.odb.mark import Marks
 from usrstore.root import Root, Who
 from usrstore.verbs import memory
-from usrstore.verbs.history import Keeping, find_listing
+from usrstore.verbs.liveness import Kept, Lighter, mark, oldest_operation
 from usrstore.verbs.retention import DAY_S, Retention, from_settings
 from usrstore.worktree import journal as journals
 from usrstore.worktree import statcache
 
 _STALE_STAGE_S = 14 * DAY_S
 _STALE_FILE_S = 3600.0
-_PLACES = ("", "packs", "states", "gc", "index", "journal")
-
-
-class Lighter(NamedTuple):
-    """A state that gives up its bytes."""
-
-    oid: ManifestId
-    manifest: Manifest
+_PLACES = ("", "packs", "states", "gc", "index", "journal", "far")
 
 
 @dataclass(slots=True)
@@ -81,9 +71,9 @@ def collect(
     with _alone(root, dry_run=dry_run, timeout_s=lock_timeout_s):
         act = who.act("collection")
         now_s = act.time_us / 1e6 if dry_run else Docket(root.database.backend).now_s()
-        oldest = _oldest_operation(root, retention, now_s)
+        oldest = oldest_operation(root.states, retention, now_s)
 
-        def mark(newest: State | None) -> Marks:
+        def marked(newest: State | None) -> Marks:
             marks, result.lighter = _mark(root, newest, oldest, retention)
             if not dry_run:  # I2: what names bytes goes before the bytes do
                 root.states.forget(oldest)
@@ -91,7 +81,7 @@ def collect(
 
         result.operations = sum(1 for number in root.states.times() if number < oldest)
         rules = Rules(retention.grace, dry_run=dry_run)
-        result.collected = gc.collect(root.database, root.states, mark, rules, act, emit)
+        result.collected = gc.collect(root.database, root.states, marked, rules, act, emit)
         for path, size in _leftovers(root, retention, now_s):
             result.leftovers += 1
             result.leftover_bytes += size
@@ -107,12 +97,12 @@ def repack(root: Root, who: Who, *, lock_timeout_s: float = 30.0, emit: Emit = s
     everything = Retention()
     with _alone(root, dry_run=False, timeout_s=lock_timeout_s):
 
-        def mark(newest: State | None) -> Marks:
+        def marked(newest: State | None) -> Marks:
             return _mark(root, newest, 0, everything)[0]
 
         grace = from_settings(root.config.get("gc", {}), {}).grace
         rules = Rules(grace, small=4 * gc.SMALL_BYTES, many=2, sweep=False)
-        return gc.collect(root.database, root.states, mark, rules, who.act("collection"), emit)
+        return gc.collect(root.database, root.states, marked, rules, who.act("collection"), emit)
 
 
 @contextlib.contextmanager
@@ -127,80 +117,28 @@ def _alone(root: Root, *, dry_run: bool, timeout_s: float) -> Iterator[None]:
         yield
 
 
-def _oldest_operation(root: Root, retention: Retention, now_s: float) -> int:
-    """The oldest state that was still current as long ago as operations can be undone."""
-    if retention.ops_s is None:
-        return 0
-    times = root.states.times()
-    last = max(times, default=0)
-    kept = [n for n in times if n + 1 in times and times[n + 1] > now_s - retention.ops_s]
-    return min([last, *kept])
-
-
 def _mark(
     root: Root, newest: State | None, oldest: int, retention: Retention
 ) -> tuple[Marks, list[Lighter]]:
-    """Everything that is to stay; and which states lose their bytes."""
-    marks = Marks(root.database)
-    refs = newest.refs if newest else {}
-    targets = {
-        marks.named(oid): name.startswith("tags/") and not retention.keep_tagged
-        for name, oid in sorted(refs.items(), key=lambda ref: not ref[0].startswith("tags/"))
-    }  # a head or folder decides over a tag of the same state
-    wholes = {oid: True for oid, light in targets.items() if not light}
-    lights = [oid for oid, light in targets.items() if light]
-    lights += [oid for oid in memory.offered(root) if oid not in wholes]
-    for state in root.states.history() if newest else ():
-        if state.number >= oldest:
-            named = {marks.named(oid) for oid in state.refs.values()}
-            wholes |= dict.fromkeys(named - targets.keys() - wholes.keys(), False)
+    """Everything that is to stay, promotions under way and what the folders' caches name too."""
+    coming: list[ObjectId] = []
     for dataset in root.journaled():
         journal = journals.find(root.journal_path(dataset))
-        for change in journal.refs if journal else ():
-            if change.new is not None:
-                wholes.setdefault(marks.named(change.new), False)
-    past = marks.history([*wholes, *lights])
-    chosen, lighter = _choose(root, past, wholes, retention)
-    for oid, strict in wholes.items():
-        marks.whole(oid, strict=strict)
-    for oid in chosen - wholes.keys():
-        marks.whole(oid)
-    for oid in past.keys() - wholes.keys() - chosen:
-        marks.light(oid)
+        coming += [change.new for change in journal.refs if change.new] if journal else []
+    marks, lighter = mark(
+        Kept(root.database, root.states),
+        newest,
+        oldest,
+        retention,
+        coming=coming,
+        lights=memory.offered(root),
+    )
     for dataset in root.captured():
         cache = statcache.load(root.cache_path(dataset), RULE)
         for known in cache.files.values():
             if known.recipe is not None:
                 marks.recipe(known.recipe)
     return marks, lighter
-
-
-def _choose(
-    root: Root,
-    past: dict[ManifestId, Manifest],
-    named: dict[ManifestId, bool],
-    retention: Retention,
-) -> tuple[set[ManifestId], list[Lighter]]:
-    """Of all states in some history, those that keep their files; and those that had them."""
-    if not retention.asked:
-        return set(past), []
-    keeping = Keeping(root)
-    kept: dict[DatasetId, dict[ManifestId, int]] = {}
-    for oid, manifest in past.items():
-        listing = find_listing(root, manifest)
-        if listing is not None and keeping.has_all(listing):
-            kept.setdefault(DatasetId(manifest.dataset), {})[oid] = manifest.time_us
-    chosen: set[ManifestId] = set()
-    for moments in kept.values():
-        chosen |= retention.select(moments)
-    given_up = [oid for moments in kept.values() for oid in moments]
-    trees = {past[oid].tree for oid in chosen | (named.keys() & past.keys())}
-    lighter = [
-        Lighter(oid, past[oid])
-        for oid in given_up
-        if oid not in chosen and oid not in named and past[oid].tree not in trees
-    ]
-    return chosen, sorted(lighter, key=lambda row: (row.manifest.dataset, row.manifest.sequence))
 
 
 def _leftovers(root: Root, retention: Retention, now_s: float) -> Iterator[tuple[str, int]]:

@@ -13,6 +13,7 @@ from usrstore.objects.manifest import Manifest, Signed
 from usrstore.objects.progress import Emit, silent
 from usrstore.objects.tree import FileEntry, Listing, Tree
 from usrstore.odb import reach
+from usrstore.odb.database import Database
 from usrstore.root import Root
 from usrstore.verbs.site import Site
 from usrstore.worktree.capture import Capture
@@ -93,7 +94,7 @@ def log(
     root: Root, starts: Iterable[ManifestId], policy: Policy, wanted: Wanted
 ) -> Iterator[LogEntry]:
     """States and their ancestors, newest first and children before parents, each once."""
-    keeping = Keeping(root)
+    keeping = Keeping(root.database)
     get = root.database.get
     hidden = {oid for tip in wanted.hidden for oid, _ in reach.ancestry(get, tip)}
     given = 0
@@ -195,8 +196,8 @@ def find_listing(root: Root, manifest: Manifest) -> Listing | None:
 class Keeping:
     """Which states are kept: every chunk in packs. Remembers trees and recipes it has looked at."""
 
-    def __init__(self, root: Root) -> None:
-        self._database = root.database
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._recipes: dict[RecipeId, bool] = {}
         self._trees: dict[TreeId, bool] = {}
 

@@ -209,7 +209,7 @@ def _check_bytes(site: Site, found: Capture | None, goal: ManifestId) -> None:
     Raises:
         IncompleteError: some are nowhere.
     """
-    get, keeping = site.overlay.get, Keeping(site.root)
+    get, keeping = site.overlay.get, Keeping(site.root.database)
     here = found.listing if found else {}
     wanted = [
         entry
