@@ -23,6 +23,7 @@ _PART = re.compile(r"part-[^/]*\.parquet\Z")
 _PAUSES_S = (0.005, 0.02, 0.1, 0.4, 1.0)
 """Between looks at what ought not to be: who is changing it needs some renames' time, and may
 have to wait for a processor in the middle of them."""
+_LOOKS = 20  # at a folder that others change all the time
 
 Stamps = dict[str, tuple[int, int, int]]
 """Path in the dataset → inode, size, mtime_ns."""
@@ -94,22 +95,29 @@ def _part_paths(namespace: str, names: Iterable[str]) -> tuple[str, ...]:
 def _in_folder(folder: str | os.PathLike[str]) -> tuple[set[str], dict[str, list[str]]]:
     """Namespaces with a compact file; names of the parts, by namespace.
 
-    Parts go only once their compact file is there: if no compact file came while the parts were
-    listed, then none of them is missing.
+    Whichever form goes, the other came before, and either changes the folder that both are in:
+    if that did not change while it was listed, nothing that a reader needs is missing.
     """
     derived = os.path.join(folder, DERIVED_FOLDER)
-    compact, homes = _forms(derived)
-    for _ in _PAUSES_S:
+    for _ in range(_LOOKS):
+        before = _changed_ns(derived)
+        compact, homes = _forms(derived)
         parts = {
             namespace: names
             for namespace, home in homes.items()
             if (names := sorted(e.name for e in _entries(home) if _PART.match(e.name)))
         }
-        before = compact
-        compact, homes = _forms(derived)
-        if compact <= before:
+        if _changed_ns(derived) == before:
             break
-    return before, parts
+    return compact, parts
+
+
+def _changed_ns(path: str) -> int | None:
+    """When a folder got or lost a name last; None if it is not there."""
+    try:
+        return os.stat(path).st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _forms(derived: str) -> tuple[set[str], dict[str, str]]:
