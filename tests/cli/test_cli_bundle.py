@@ -11,7 +11,7 @@ import pytest
 
 from support import datasets
 from support.datasets import DATASET, noise
-from support.faults import CRASHED, Crash, count_calls, in_child
+from support.faults import CRASHED, Crash, in_child, moments_of
 from support.lab import make_config, sample_files
 from usrstore.objects.ids import Kind
 from usrstore.objects.names import DatasetId, head_ref
@@ -267,7 +267,7 @@ def test_strict_trust_refuses_a_stranger_until_they_are_listed(packed, tmp_path)
 
 
 def test_killed_at_any_change_to_the_disk_no_half_bundle_has_a_name(packed, tmp_path):
-    """Crash before every change: the name is free, or the bundle under it is whole."""
+    """Crash before every change and inside of each write: the name is free, or the bundle under it is whole."""
     names = iter(range(10_000))
     act_home = packed.home / "out"
     act_home.mkdir()
@@ -275,12 +275,12 @@ def test_killed_at_any_change_to_the_disk_no_half_bundle_has_a_name(packed, tmp_
     def act(path):
         packed.usr("bundle", "create", path, DATASET)
 
-    calls = count_calls(lambda: act(act_home / "count.usrb"), within=act_home)
-    assert len(calls) > 10
+    _, points = moments_of(lambda: act(act_home / "count.usrb"), within=act_home)
+    assert len(points) > 10
     log = tmp_path / "log"
-    for number in range(1, len(calls) + 1):
+    for number, when in points:
         path = act_home / f"{next(names)}.usrb"
-        tap = Crash(within=str(act_home), number=number)
+        tap = Crash(within=str(act_home), number=number, when=when)
         assert in_child(lambda path=path: act(path), tap=tap, log=log) == CRASHED
         if path.exists():
             packed.usr("bundle", "verify", path).ok()

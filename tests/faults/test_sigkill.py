@@ -19,7 +19,7 @@ from usrstore.verbs import push
 from usrstore.verbs.options import Options
 
 ROUNDS, SHARDS = 40, 2
-PATIENCE_S = 20
+PATIENCE_S = 120
 LARGE = {"_artifacts/large": datasets.noise("large", 8 << 20)}
 OLD, NEW = datasets.old_files(), {**datasets.new_files(), **LARGE}
 
@@ -37,7 +37,7 @@ def push_through_pipes(pair, began):
 def is_alive(pid):
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
@@ -87,7 +87,9 @@ def test_killed_at_random_moments_a_push_ends_clean(shard, prepared, home):
         for name, pid in (("client", client), ("server", server)):
             if victim in (name, "both") and is_alive(pid):
                 os.kill(pid, signal.SIGKILL)
-        interrupted += os.waitstatus_to_exitcode(os.waitpid(client, 0)[1]) != FINISHED
+        ended = os.waitstatus_to_exitcode(os.waitpid(client, 0)[1])
+        interrupted += ended != FINISHED
+        seconds *= 0.9 if ended == FINISHED else 1.05  # machines are not equally quick all the time
         wait_for(lambda server=server: not is_alive(server))
         check(trial, at)
         shutil.rmtree(trial.here.path.parent)
