@@ -292,7 +292,7 @@ def test_of_an_array_of_processes_that_write_at_once_none_is_lost(home, tasks):
     table = usr.create(here, NAME, ACTOR)
     table.register(arrays.NAMESPACE, arrays.COLUMNS)
     table.add_sequences([*map(arrays.sequence, range(tasks)), "TTTT"])
-    said = arrays.run(str(here), NAME, tasks, timeout_s=240)
+    said = arrays.run(str(here), NAME, tasks, timeout_s=500)
     assert sorted(said) == list(range(tasks))
     parts = {str(path.relative_to(here / NAME)) for path in (here / NAME).rglob("part-*.parquet")}
     assert set(said.values()) == parts

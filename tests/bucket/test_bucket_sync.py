@@ -265,9 +265,9 @@ def test_ctrl_c_is_obeyed_while_a_server_keeps_silent(lab, moto_server, verb):
             [*USR, verb, DATASET, "b", "-y"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        assert link.stalled.wait(30)
+        assert link.stalled.wait(120)
         child.send_signal(signal.SIGINT)
-        _out, err = child.communicate(timeout=20)
+        _out, err = child.communicate(timeout=120)
     assert child.returncode == 130, err
     assert "Traceback" not in err
 

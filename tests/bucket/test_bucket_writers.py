@@ -64,7 +64,7 @@ def test_sixteen_processes_lose_nothing(home, server):
                     text=True,
                 )
             )
-        said = [(*child.communicate(timeout=120), child.returncode) for child in children]
+        said = [(*child.communicate(timeout=500), child.returncode) for child in children]
     assert link.wrong >= 5, "replies were lost"
 
     done = [json.loads(out)["data"] for out, _, status in said if status == 0]

@@ -23,7 +23,7 @@ def offered(*words, shell="bash"):
         **os.environ, "_USR_COMPLETE": f"{shell}_complete",
         "COMP_WORDS": " ".join(("usr", *words)), "COMP_CWORD": str(len(words)),
     }  # fmt: skip
-    done = subprocess.run(USR, env=env, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(USR, env=env, capture_output=True, text=True, check=False, timeout=240)
     assert done.stderr == ""
     return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
 

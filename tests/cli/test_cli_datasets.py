@@ -373,7 +373,7 @@ def test_w24_twelve_that_register_at_once_lose_none(lab):
         )
         for number in range(12)
     ]
-    said = [child.communicate(timeout=120)[0] for child in children]
+    said = [child.communicate(timeout=400)[0] for child in children]
     assert said == [f"Registered n{number}, 1 column\n" for number in range(12)]
     known = yaml.safe_load((lab.root / "registry.yaml").read_text())["namespaces"]
     assert set(known) == {"usr_state", *(f"n{number}" for number in range(12))}
@@ -426,7 +426,7 @@ def test_follow_goes_on_with_what_is_written(begun):
     begun.usr("snapshot", X).ok()
     assert json.loads(child.stdout.readline())["action"] == "snapshot"
     child.send_signal(signal.SIGINT)
-    child.communicate(timeout=20)
+    child.communicate(timeout=120)
     assert child.returncode in (130, -signal.SIGINT)
 
 

@@ -70,7 +70,7 @@ class Site:
     def sh(self, command):
         return subprocess.run(
             ["sh", "-c", command], cwd=self.root, env=self.env, capture_output=True, text=True,
-            check=False, stdin=subprocess.DEVNULL, timeout=120,
+            check=False, stdin=subprocess.DEVNULL, timeout=400,
         )  # fmt: skip
 
     @property

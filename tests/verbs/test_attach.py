@@ -423,7 +423,7 @@ for number in range(int(sys.argv[2])):
             os.read(ready, 1)  # all at once
             key = row_id(SEQUENCES[number % len(SEQUENCES)])
             table = pa.table({"id": [key], "infer__n": pa.array([number], pa.int32())})
-            write_overlay_part(place.site(lock_timeout_s=120), "infer", table)
+            write_overlay_part(place.site(lock_timeout_s=400), "infer", table)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
@@ -441,7 +441,7 @@ def test_many_processes_write_parts_at_once_and_none_is_lost(place, writers):
     before.write(place.folder)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(place.path), str(writers)],
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=500,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]

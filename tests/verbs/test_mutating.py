@@ -382,7 +382,7 @@ def test_many_processes_at_once_lose_nothing(place):
         pid = os.fork()
         if pid == 0:
             try:
-                site = place.site(lock_timeout_s=60)
+                site = place.site(lock_timeout_s=400)
                 with mutating(site) as act:
                     act.put(f"_derived/infer/part-{number}.parquet", b"part %d" % number)
                     act.event("write_overlay_part", args={"number": number})
