@@ -8,6 +8,7 @@ child counts from what its parent held when it was started.
     python datasets.py small FOLDER --count 5000
     python datasets.py tiny FOLDER --count 200000
     python datasets.py streamed FOLDER --megabytes 3000
+    python datasets.py changes FOLDER --megabytes 60
     python datasets.py appends FOLDER --megabytes 60 --versions 4 [--row-group 65536]
 """
 
@@ -190,10 +191,48 @@ def make_appends(
         json.dump(added, file)
 
 
+def make_changes(folder: str, *, megabytes: int, seed: int) -> None:
+    """A table and three things that may become of it, each with what is new of it by itself.
+
+    `base.parquet`; `rows.parquet` with 1 % more rows, `column.parquet` with one more column, and
+    `part.parquet`, an overlay part. `new.json` has the bytes of each one's news, compressed alone.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    count = megabytes * 1_000_000 // BYTES_PER_ROW
+    more = count // 100
+    whole = rows(count + more, seed)
+    base = whole.slice(0, count)
+    floats = np.random.default_rng(seed + 1).standard_normal(count * 16, dtype="f4")
+    offsets = np.arange(0, (count + 1) * 16, 16, dtype="i4")
+    column = pa.ListArray.from_arrays(pa.array(offsets), pa.array(floats))
+
+    def put(name: str, table: Any) -> int:
+        return write(os.path.join(folder, name), table, row_group=65_536)
+
+    def alone(table: Any, dictionary: bool | list[str] = True) -> int:
+        path = os.path.join(folder, "alone.tmp")
+        size = write(path, table, row_group=65_536, dictionary=dictionary)
+        os.remove(path)
+        return size
+
+    put("base.parquet", base)
+    put("rows.parquet", whole)
+    put("column.parquet", base.append_column("infer__embedding", column))
+    new = {
+        "rows": alone(whole.slice(count, more), REPEATING),
+        "column": alone(pa.table({"infer__embedding": column})),
+        "part": put("part.parquet", overlay(max(200, count // 50), seed + 2)),
+    }
+    with open(os.path.join(folder, "new.json"), "w", encoding="utf-8") as file:
+        json.dump(new, file)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "kind", choices=["dataset", "parts", "small", "tiny", "streamed", "appends"]
+        "kind", choices=["dataset", "parts", "small", "tiny", "streamed", "appends", "changes"]
     )
     parser.add_argument("folder")
     parser.add_argument("--megabytes", type=int, default=30)
@@ -212,6 +251,8 @@ def main() -> None:
         make_small(a.folder, count=a.count, seed=a.seed)
     elif a.kind == "tiny":
         make_tiny(a.folder, count=a.count, seed=a.seed)
+    elif a.kind == "changes":
+        make_changes(a.folder, megabytes=a.megabytes, seed=a.seed)
     elif a.kind == "streamed":
         make_streamed(a.folder, megabytes=a.megabytes, seed=a.seed)
     else:

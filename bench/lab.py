@@ -103,14 +103,27 @@ class Lab:
         self, verb: str, root: str, remote: str, *words: str, under: Sequence[str] = ()
     ) -> Sample:
         """`usr push` or `usr pull`, with the bytes that it counted on the wire."""
+        done, moved = self.audited(verb, root, remote, "TRANSFERRED", *words, under=under)
+        return replace(done, wire=moved["sent"] + moved["received"])
+
+    def audited(
+        self,
+        verb: str,
+        root: str,
+        remote: str,
+        state: str,
+        *words: str,
+        under: Sequence[str] = (),
+    ) -> tuple[Sample, dict[str, int]]:
+        """The same, which must end in that state, and what its audit says of what moved."""
         audit = self.path("audit.json")
         told = ("-y", "--audit-json-out", audit, *words)
         done = self.usr(root, verb, DATASET, remote, *told, under=under)
         with open(audit, encoding="utf-8") as file:
             data = json.load(file)["data"]
-        if data["transfer_state"] != "TRANSFERRED":
+        if data["transfer_state"] != state:
             raise RuntimeError(f"{verb} ended as {data['transfer_state']}\n{done.output}")
-        return replace(done, wire=data["moved"]["sent"] + data["moved"]["received"])
+        return done, data["moved"]
 
     def rsync(self, source: str, target: str, *words: str) -> Sample:
         """rsync -a of one folder's content into another; either may begin with `bench:`."""
@@ -118,6 +131,10 @@ class Lab:
         done = self.run("rsync", "-a", "--stats", *words, "-e", shell, f"{source}/", f"{target}/")
         counts = re.findall(r"Total bytes (?:sent|received): ([\d,]+)", done.output)
         return replace(done, wire=sum(int(count.replace(",", "")) for count in counts))
+
+    def synced(self, done: Sample, folder: str) -> Sample:
+        """A transfer, and then `sync -f` of where it went: durable only now, as ours is at once."""
+        return replace(done, seconds=done.seconds + self.run("sync", "-f", folder).seconds)
 
     def tar_push(self, source: str, target: str) -> Sample:
         script = "tar -C \"$1\" -c . | $SSH \"mkdir -p '$2' && tar -C '$2' -x\""
@@ -172,6 +189,16 @@ class Lab:
     def forget(self, root: str) -> None:
         """Leave a root's datasets alone, but take all that the store knows of them."""
         remove(os.path.join(root, ".usr"))
+
+    def set_aside(self, path: str) -> None:
+        """Take a folder out of the way without deleting it.
+
+        ext4 gives out no inode again for minutes after its file was deleted, and looks at every
+        one of them whenever it makes a file: who comes after a deletion of thousands pays for it.
+        """
+        if os.path.isdir(path):
+            os.makedirs(self.path("aside"), exist_ok=True)
+            os.rename(path, tempfile.mktemp(dir=self.path("aside")))
 
 
 def remove(path: str) -> None:

@@ -21,6 +21,7 @@ import fsck
 import index
 import keep
 import lab
+import negotiation
 import overlays
 import peers
 import query
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "pull": transfer.pull,
     "many": transfer.many,
     "far": transfer.far,
+    "negotiation": negotiation.negotiation,
     "append": change.append,
     "part": change.part,
     "acts": acts.acts,

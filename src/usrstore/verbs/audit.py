@@ -33,7 +33,13 @@ class Moved:
 
     @classmethod
     def since(
-        cls, before: tuple[int, int, int], peer: Peer, *, payload: int, resumed: int, seconds: float
+        cls,
+        before: tuple[int, int, int],
+        peer: Peer,
+        *,
+        seconds: float,
+        payload: int = 0,
+        resumed: int = 0,
     ) -> Moved:
         """What a peer counted since `before`: one connection may serve several datasets."""
         sent, received, asked = (

@@ -98,8 +98,9 @@ def pull(
             if met.relation is Relation.SAME:
                 with ending(together, site.root, site.who, "pull") as joint:
                     joint.then(lambda: bring_tags(met, options, emit))
+        moved = Moved.since(before, peer, seconds=time.monotonic() - began)
         return SyncResult(
-            "pull", "NO-OP", met, options.checks, met.head, verdict, scope=options.scope
+            "pull", "NO-OP", met, options.checks, met.head, verdict, moved, scope=options.scope
         )
     if met.relation is Relation.DIVERGED and not options.force and not options.dry_run:
         mergeable = met.found is not None and met.judged.based and site.root.lone is None

@@ -68,7 +68,10 @@ def push(
         if not options.dry_run:
             _note_agreement(met, options, together)
             _send_tags(met, peer, options, emit)
-        return SyncResult("push", "NO-OP", met, options.checks, met.head, scope=options.scope)
+        moved = Moved.since(before, peer, seconds=time.monotonic() - began)
+        return SyncResult(
+            "push", "NO-OP", met, options.checks, met.head, moved=moved, scope=options.scope
+        )
     if met.relation is Relation.REMOTE_AHEAD and not options.force:
         raise ConflictError(
             f"{site.dataset} moved on at {remote} while it stayed the same here; "
