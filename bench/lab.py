@@ -140,6 +140,12 @@ class Lab:
         script = "tar -C \"$1\" -c . | $SSH \"mkdir -p '$2' && tar -C '$2' -x\""
         return replace(self.shell(script, source, target), wire=tar_size(source))
 
+    def floor_push(self, source: str, target: str) -> Sample:
+        """What floor.py does: the hashes and the sync of a push over the same ssh, nothing else."""
+        program = f"{shlex.quote(sys.executable)} {shlex.quote(os.path.join(HERE, 'floor.py'))}"
+        script = f"{program} send \"$1\" | $SSH \"mkdir -p '$2' && {program} take '$2/all'\""
+        return self.shell(script, source, target)
+
     def tar_pull(self, source: str, target: str) -> Sample:
         script = 'mkdir -p "$2"; $SSH "tar -C \'$1\' -c ." | tar -C "$2" -x'
         return replace(self.shell(script, source, target), wire=tar_size(source))

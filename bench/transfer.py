@@ -12,6 +12,7 @@ MOST_MEMORY_MB = 250
 ABOUT_EQUAL = 1.25
 DELAY_MS = 25
 TAR, RSYNC, RCLONE_COPY = "tar, ssh, tar", "rsync -a", "rclone copy"
+FLOOR = "read, hash, ssh, hash, write, sync"
 SYNCED, AFTERWARDS = "rsync -a --fsync", "rsync -a, then sync -f"
 
 
@@ -74,6 +75,7 @@ def _push(lab: Lab, root: str, title: str, *, many: bool = False) -> Table:
         lab.new_root("far-root")
 
     contenders = [
+        Contender(FLOOR, lambda: lab.floor_push(folder, copy), clean),
         Contender(TAR, lambda: lab.tar_push(folder, copy), clean),
         Contender(RSYNC, lambda: lab.rsync(folder, f"bench:{copy}"), clean),
         Contender(SYNCED, lambda: lab.rsync(folder, f"bench:{copy}", "--fsync"), clean),
@@ -121,13 +123,14 @@ def _pull(lab: Lab, source: str, title: str) -> Table:
 
 def _table(title: str, samples: dict[str, list[Sample]], ours: str, folder: str) -> Table:
     table = Table(title)
-    for name in (TAR, RSYNC, SYNCED, AFTERWARDS, RCLONE_COPY):
+    for name in (TAR, RSYNC, SYNCED, AFTERWARDS, RCLONE_COPY, FLOOR):
         if name in samples:
             table.add_seconds(samples, name)
     table.add_seconds(samples, ours, against=RSYNC, goal=1.0)
     table.add_seconds(samples, ours, against=TAR, goal=round(1 / 0.9, 2))
-    if AFTERWARDS in samples:
-        table.add_seconds(samples, ours, against=AFTERWARDS)
+    for name in (AFTERWARDS, FLOOR):
+        if name in samples:
+            table.add_seconds(samples, ours, against=name)
     for name in ("tar, ssh, tar", "rsync -a"):
         table.add_wire(samples, name)
     table.add_wire(samples, ours, against="rsync -a")

@@ -1,6 +1,7 @@
-"""Chunks as they arrive: some at a time, expanded and hashed on threads, given on in their order.
+"""Chunks as they arrive: some at a time, expanded and hashed on a thread, given on in their order.
 
-While one run of chunks is hashed, the next is received and the one before is written.
+While one run of chunks is hashed, the next is received and the one before is written. One thread
+hashes more than any link brings.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def checked(pieces: Iterable[Piece], due: dict[ChunkId, int]) -> Iterator[Run]:
         Exception: what `pieces` raised; first all is given that came before.
     """
     failures: list[Exception] = []
-    with contextlib.closing(in_order(_check, _runs(pieces, due, failures))) as runs:
+    with contextlib.closing(in_order(_check, _runs(pieces, due, failures), hands=1)) as runs:
         yield from runs
     for failure in failures:
         raise failure

@@ -16,16 +16,17 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 HANDS = 2
-"""Threads of a crew, beside the one that gives the work and takes the results."""
+"""Threads of a crew by default, beside the one that gives the work and takes the results."""
 AHEAD = 4
 """Pieces of work that may be under way, or done and not yet taken."""
 
 
-def in_order(work: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
+def in_order(work: Callable[[T], R], items: Iterable[T], *, hands: int = HANDS) -> Generator[R]:
     """`map(work, items)`, with `work` on threads and at most AHEAD items ahead of the consumer.
 
     `items` is drawn from in the caller's own thread. An error of `work` is raised where its
-    result would have come. Closing the generator ends the threads.
+    result would have come. Closing the generator ends the threads. More `hands` than the work
+    needs only take the interpreter from one another.
     """
     jobs: SimpleQueue[tuple[T, SimpleQueue[tuple[R | None, BaseException | None]]] | None]
     jobs = SimpleQueue()
@@ -45,8 +46,8 @@ def in_order(work: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
         return result  # type: ignore[return-value]  # one of the two is there
 
     pending: deque[SimpleQueue[tuple[R | None, BaseException | None]]] = deque()
-    hands = [Thread(target=run, name=f"usrstore-crew-{n}", daemon=True) for n in range(HANDS)]
-    for hand in hands:
+    crew = [Thread(target=run, name=f"usrstore-crew-{n}", daemon=True) for n in range(hands)]
+    for hand in crew:
         hand.start()
     try:
         for item in items:
@@ -58,7 +59,7 @@ def in_order(work: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
         while pending:
             yield take()
     finally:
-        for _ in hands:
+        for _ in crew:
             jobs.put(None)
-        for hand in hands:
+        for hand in crew:
             hand.join()

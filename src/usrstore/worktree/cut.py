@@ -150,8 +150,10 @@ def _span_ends(read: Read, facts: Footer) -> Iterator[int]:
 
 
 def _cut_small(fd: int, size: int, sink: Sink | None) -> Cut:
-    data = memoryview(bytearray(size))
-    fill(fd, data, 0)
+    data = memoryview(os.pread(fd, size, 0))
+    if len(data) < size:  # a call may read less than it was asked for, or the file has shrunk
+        data = memoryview(bytearray(size))
+        fill(fd, data, 0)
     oid = hash_object(Kind.CHUNK, data)
     if sink:
         sink(ChunkId(oid), data.toreadonly())
