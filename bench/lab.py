@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -41,6 +42,7 @@ class Lab:
         home: removed at the end.
         ssh_config: how the loopback sshd is reached, as host `bench`.
         port: of that sshd.
+        sshd: its process.
         quick: smaller data and fewer rounds.
         dvc: a dvc program to compare with, or None.
         sizes: megabytes of the datasets of `versus`, if they were named.
@@ -53,6 +55,7 @@ class Lab:
     home: str
     ssh_config: str
     port: int
+    sshd: int
     quick: bool
     dvc: str | None = None
     sizes: tuple[int, ...] = ()
@@ -156,6 +159,25 @@ class Lab:
         words = ["--sftp-ssh", ssh, "--config", "/dev/null"]
         return self.run(RCLONE, "copy", *words, source, f":sftp:{target}")
 
+    def both_ends(self, act: Callable[[], Sample]) -> Sample:
+        """A command, and the processor that the far end took for it as well, sshd included."""
+        before = self._far_cpu()
+        done = act()
+        return replace(done, cpu_s=done.cpu_s + self._far_cpu() - before)
+
+    def _far_cpu(self) -> float:
+        """Seconds that ended children of the sshd took, once the last of them has ended."""
+        children = f"/proc/{self.sshd}/task/{self.sshd}/children"
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            with open(children, encoding="ascii") as file:
+                if not file.read():
+                    break
+            time.sleep(0.01)
+        with open(f"/proc/{self.sshd}/stat", encoding="ascii") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
     @contextlib.contextmanager
     def far_away(self, milliseconds: float) -> Iterator[Lab]:
         """The same place, with that delay each way between it and its sshd."""
@@ -235,7 +257,7 @@ def opened(
         sftp = ["Subsystem sftp internal-sftp"]
         with sshd.running(os.path.join(home, "sshd"), extra=sftp) as server:
             dvc = _find_dvc() if with_dvc else None
-            yield Lab(home, server.config, server.port, quick, dvc, **asked)
+            yield Lab(home, server.config, server.port, server.pid, quick, dvc, **asked)
 
 
 def _find_dvc() -> str | None:

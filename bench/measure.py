@@ -10,16 +10,26 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 WIRE = "MB on the wire"
+CPU = "s of processor"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One run of one command: seconds by the clock, peak memory of its largest process."""
+    """One run of one command.
+
+    Attributes:
+        seconds: by the clock.
+        peak_mb: peak memory of its largest process.
+        output: what it printed.
+        wire: bytes that went over the link, if they were counted.
+        cpu_s: seconds of processor, of all its processes.
+    """
 
     seconds: float
     peak_mb: float
     output: str = ""
     wire: int | None = None
+    cpu_s: float = 0.0
 
 
 def run(argv: Sequence[str], *, env: Mapping[str, str], cwd: str | None = None) -> Sample:
@@ -41,7 +51,8 @@ def run(argv: Sequence[str], *, env: Mapping[str, str], cwd: str | None = None) 
     child.stdout.close()
     if child.returncode:
         raise RuntimeError(f"{' '.join(argv)}\nexit status {child.returncode}\n{output[-2000:]}")
-    return Sample(seconds, usage.ru_maxrss / 1024, output)
+    cpu_s = usage.ru_utime + usage.ru_stime
+    return Sample(seconds, usage.ru_maxrss / 1024, output, cpu_s=cpu_s)
 
 
 @dataclass(frozen=True)
@@ -159,6 +170,11 @@ class Table:
         if sizes:
             self.add(name, sizes, WIRE, against=against, goal=goal)
 
+    def add_cpu(
+        self, samples: Mapping[str, list[Sample]], name: str, *, against: str | None = None
+    ) -> None:
+        self.add(name, [s.cpu_s for s in samples[name]], CPU, against=against)
+
     def text(self) -> str:
         """The table as Markdown."""
         lines = [
@@ -182,7 +198,7 @@ class Table:
 
 
 def number(value: float, unit: str) -> str:
-    if unit == "s":
+    if unit in ("s", CPU):
         return f"{value:.3f}" if value < 1 else f"{value:.2f}"
     if value >= 100:
         return f"{value:.0f}"

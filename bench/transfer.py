@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 
@@ -74,13 +75,16 @@ def _push(lab: Lab, root: str, title: str, *, many: bool = False) -> Table:
         remove(copy)
         lab.new_root("far-root")
 
+    acts = {
+        FLOOR: lambda: lab.floor_push(folder, copy),
+        TAR: lambda: lab.tar_push(folder, copy),
+        RSYNC: lambda: lab.rsync(folder, f"bench:{copy}"),
+        SYNCED: lambda: lab.rsync(folder, f"bench:{copy}", "--fsync"),
+        AFTERWARDS: lambda: lab.synced(lab.rsync(folder, f"bench:{copy}"), copy),
+        "usr push": lambda: lab.sync("push", root, "far"),
+    }
     contenders = [
-        Contender(FLOOR, lambda: lab.floor_push(folder, copy), clean),
-        Contender(TAR, lambda: lab.tar_push(folder, copy), clean),
-        Contender(RSYNC, lambda: lab.rsync(folder, f"bench:{copy}"), clean),
-        Contender(SYNCED, lambda: lab.rsync(folder, f"bench:{copy}", "--fsync"), clean),
-        Contender(AFTERWARDS, lambda: lab.synced(lab.rsync(folder, f"bench:{copy}"), copy), clean),
-        Contender("usr push", lambda: lab.sync("push", root, "far"), clean),
+        Contender(name, functools.partial(lab.both_ends, act), clean) for name, act in acts.items()
     ]
     if os.path.exists(RCLONE) and not many:
         contenders.append(Contender(RCLONE_COPY, lambda: lab.rclone_push(folder, copy), clean))
@@ -131,6 +135,11 @@ def _table(title: str, samples: dict[str, list[Sample]], ours: str, folder: str)
     for name in (AFTERWARDS, FLOOR):
         if name in samples:
             table.add_seconds(samples, ours, against=name)
+    if FLOOR in samples:
+        for name in (TAR, RSYNC, FLOOR):
+            table.add_cpu(samples, name)
+        for name in (TAR, RSYNC, FLOOR):
+            table.add_cpu(samples, ours, against=name)
     for name in ("tar, ssh, tar", "rsync -a"):
         table.add_wire(samples, name)
     table.add_wire(samples, ours, against="rsync -a")

@@ -38,7 +38,9 @@ def checked(pieces: Iterable[Piece], due: dict[ChunkId, int]) -> Iterator[Run]:
         Exception: what `pieces` raised; first all is given that came before.
     """
     failures: list[Exception] = []
-    with contextlib.closing(in_order(_check, _runs(pieces, due, failures), hands=1)) as runs:
+    with contextlib.closing(
+        in_order(_check, _runs(pieces, due, failures), hands=1, ahead=2)
+    ) as runs:
         yield from runs
     for failure in failures:
         raise failure

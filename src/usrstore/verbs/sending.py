@@ -87,7 +87,9 @@ class Sending:
             ChangedWhileReadError: the folder no longer holds what was captured.
             ObjectNotFoundError: a chunk that is not to be sent.
         """
-        with contextlib.closing(in_order(self._read_run, self._runs(oids, announced))) as runs:
+        with contextlib.closing(
+            in_order(self._read_run, self._runs(oids, announced), ahead=2)
+        ) as runs:
             for run in runs:
                 for oid, piece in run:
                     yield piece or self._piece(oid, self.read(oid))

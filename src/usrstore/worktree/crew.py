@@ -18,11 +18,13 @@ R = TypeVar("R")
 HANDS = 2
 """Threads of a crew by default, beside the one that gives the work and takes the results."""
 AHEAD = 4
-"""Pieces of work that may be under way, or done and not yet taken."""
+"""Pieces of work that may be under way, or done and not yet taken, by default."""
 
 
-def in_order(work: Callable[[T], R], items: Iterable[T], *, hands: int = HANDS) -> Generator[R]:
-    """`map(work, items)`, with `work` on threads and at most AHEAD items ahead of the consumer.
+def in_order(
+    work: Callable[[T], R], items: Iterable[T], *, hands: int = HANDS, ahead: int = AHEAD
+) -> Generator[R]:
+    """`map(work, items)`, with `work` on threads and at most `ahead` items ahead of the consumer.
 
     `items` is drawn from in the caller's own thread. An error of `work` is raised where its
     result would have come. Closing the generator ends the threads. More `hands` than the work
@@ -54,7 +56,7 @@ def in_order(work: Callable[[T], R], items: Iterable[T], *, hands: int = HANDS) 
             answer: SimpleQueue[tuple[R | None, BaseException | None]] = SimpleQueue()
             jobs.put((item, answer))
             pending.append(answer)
-            if len(pending) > AHEAD:
+            if len(pending) > ahead:
                 yield take()
         while pending:
             yield take()

@@ -100,11 +100,13 @@ def cut_file(fd: int, size: int, sink: Sink | None = None, prepare: Sink | None 
     chunks = ChunkList()
     with ExitStack() as threads:  # that end, come what may
         windows = Windows(fd, size, _CARRY_BYTES)
-        if size >= _AHEAD_BYTES:
-            windows = threads.enter_context(WindowsAhead(fd, size, _CARRY_BYTES, AHEAD + 2))
-        batches = _batches(iter(windows), spans(read, size, facts))
         # Pages are compressed already, so what is left to do for them is not worth the handing on.
-        if size >= _AHEAD_BYTES and prepare is not None and facts is None:
+        crew = size >= _AHEAD_BYTES and prepare is not None and facts is None
+        if size >= _AHEAD_BYTES:
+            held = AHEAD + 2 if crew else 2
+            windows = threads.enter_context(WindowsAhead(fd, size, _CARRY_BYTES, held))
+        batches = _batches(iter(windows), spans(read, size, facts))
+        if crew:
             all_named: Iterator[Named] = threads.enter_context(closing(in_order(name, batches)))
         else:
             all_named = map(name, batches)
