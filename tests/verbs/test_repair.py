@@ -14,6 +14,7 @@ from support.datasets import DATASET
 from support.faults import CRASHED, FINISHED, Crash, count_calls, in_child
 from usrstore.objects.ids import Kind
 from usrstore.odb import reach, salvage
+from usrstore.verbs import tags
 from usrstore.verbs.fsck import fsck
 from usrstore.verbs.repair import repair
 
@@ -415,3 +416,18 @@ def test_kinds_are_what_they_were(place):
     assert {
         oid: kind for oid, kind in before.items() if kind != Kind.INDEX
     }.items() <= after.items()
+
+
+def test_a_remote_gives_the_tag_of_its_newest_state(make_pair):
+    """What a ref names and no pack holds may be a tag as well as a manifest."""
+    pair = make_pair(NEW)
+    pair.here.commit("kept")
+    tags.create(pair.here.root, pair.here.who, DATASET, "paper", pair.here.head())
+    oid = pair.here.refs()[f"tags/{DATASET}/paper"]
+    pair.push()
+    assert pair.there.refs()[f"tags/{DATASET}/paper"] == oid
+    pack = pair.here.root.database.find(oid).pack.pack
+    (pair.here.path / ".usr" / "packs" / f"{pack}.pack").unlink()
+    assert mend(pair.here).findings != []
+    assert mend(pair.here, [pair.there.host]).findings == []
+    assert pair.here.root.database.find(oid).row.kind == Kind.TAG

@@ -261,6 +261,10 @@ class Pack:
             at = row.offset - begin
             yield row, oid, data[at : at + row.stored]
 
+    def has_magic(self) -> bool:
+        """Whether it begins as a pack does ([F-37]); none of its objects needs that to be read."""
+        return self._backend.read(self._key, 0, len(MAGIC)) == MAGIC
+
     def open(self) -> int | None:
         """The pack as an open file that the caller closes; None where packs are no files."""
         if not isinstance(self._backend, FolderBackend):

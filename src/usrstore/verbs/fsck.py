@@ -150,12 +150,14 @@ def _lacks(closure: Closure, faults: Mapping[PackId, list[Fault]]) -> Iterator[F
 
 
 def _disorder(root: Root) -> Iterator[Finding]:
-    """[F-38]: an index that hashes right and is not sorted hides objects."""
+    """[F-38]: an index that hashes right and is not sorted hides objects. [F-37]: the magic."""
     for pack in root.database.packs():
-        if reason := pack.index.disorder(pack.end):
-            yield Finding(
-                "pack-damaged", pack_key(pack.pack), f"its index is wrong: {reason}", REPAIR
-            )
+        reason = pack.index.disorder(pack.end)
+        told = f"its index is wrong: {reason}" if reason else ""
+        if not told and not pack.has_magic():
+            told = "it does not begin as a pack does"
+        if told:
+            yield Finding("pack-damaged", pack_key(pack.pack), told, REPAIR)
 
 
 def _signatures(root: Root, who: Who, closure: Closure) -> Iterator[Finding]:

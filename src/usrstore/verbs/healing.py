@@ -166,7 +166,7 @@ class Remote:
             if need.get(manifest) is Kind.MANIFEST:
                 yield Healed(Kind.MANIFEST, manifest, data, where)
         for node, (kind, data) in answer.nodes.items():
-            if need.get(node) is kind:
+            if fits(need.get(node), kind):
                 yield Healed(kind, node, data, where)
         if answer.registry is not None:
             oid = hash_object(Kind.CHUNK, answer.registry)
@@ -215,6 +215,11 @@ def _listing(answer: Compared) -> Listing:
         return {}
     nodes: Nodes = answer.nodes
     return tree.flatten(answer.root.tree, lambda oid: nodes[oid][1])
+
+
+def fits(needed: Kind | None, kind: Kind) -> bool:
+    """Whether an object may be the one needed: what a ref names and nobody has may be a tag."""
+    return needed is kind or (needed is Kind.MANIFEST and kind is Kind.TAG)
 
 
 def is_whole(healed: Healed) -> bool:

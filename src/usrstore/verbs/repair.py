@@ -26,7 +26,7 @@ from usrstore.remote.peer import Peer
 from usrstore.root import Root, Who
 from usrstore.verbs import fsck, restating, surroundings
 from usrstore.verbs.findings import FsckResult
-from usrstore.verbs.healing import Aside, Folders, Healed, Need, Remote, is_whole
+from usrstore.verbs.healing import Aside, Folders, Healed, Need, Remote, fits, is_whole
 from usrstore.worktree import journal as journals
 
 _MAX_ROUNDS = 64
@@ -145,7 +145,11 @@ class _Repair:
             self._emit(Event("verify", done))
 
         packs = list(database.packs())
-        bad = [pack_key(pack.pack) for pack in packs if scrub(pack, progress=progress)]
+        bad = [
+            pack_key(pack.pack)
+            for pack in packs
+            if scrub(pack, progress=progress) or not pack.has_magic()
+        ]
         return sorted({*database.damaged, *bad})
 
     def _pack(self, key: str, means: str, left: list[str]) -> Iterator[str]:
@@ -257,7 +261,10 @@ class _Repair:
             return None
 
     def _is_sound(self, pack: PackId | None) -> bool:
-        return any(one.pack == pack and not scrub(one) for one in self._root.database.packs())
+        return any(
+            one.pack == pack and one.has_magic() and not scrub(one)
+            for one in self._root.database.packs()
+        )
 
     def _wanted(self) -> Wanted:
         """What a scan may look for: the chunks that recipes and trees name, and index copies."""
@@ -309,7 +316,7 @@ class _Repair:
                 return
             try:
                 for one in source.give(left):
-                    if left.get(one.oid) is one.kind and is_whole(one):
+                    if fits(left.get(one.oid), one.kind) and is_whole(one):
                         del left[one.oid]
                         yield one
             except StorageError:
