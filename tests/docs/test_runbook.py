@@ -17,7 +17,7 @@ from support.damage import data_packs, pack_of
 from support.faults import CRASHED, Crash, count_calls, in_child
 from support.pairs import Place
 from support.people import make_who
-from usrcli import main
+from usrcli import context, main
 from usrcli.drills import dataset
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "runbook.md"
@@ -46,7 +46,7 @@ class Site:
         }
         for name in ("USR_REMOTES_PATH", "USR_SIGNING_KEY", "SSH_AUTH_SOCK"):
             self.env.pop(name, None)
-        self.child = None
+        self.child = self.inside = None
 
     def begin(self, root=None):
         root = root or self.root
@@ -62,7 +62,18 @@ class Site:
     def meta(self, text, root=None):
         (root or self.root).joinpath(NAME, "meta.md").write_text(text)
 
+    def act_in_process(self, patch):
+        """Commands of a setup run here, where the clock can be another; None: as before."""
+        self.inside = patch
+        for name in ("USR_ROOT", "USR_AUTHOR", "XDG_CONFIG_HOME") if patch else ():
+            patch.setenv(name, self.env[name])
+        for name in ("USR_REMOTES_PATH", "USR_SIGNING_KEY", "SSH_AUTH_SOCK") if patch else ():
+            patch.delenv(name, raising=False)
+
     def usr(self, *words):
+        if self.inside:
+            assert main.run(list(words)) == 0
+            return ""
         done = self.sh(" ".join(f"'{word}'" for word in ("usr", *words)))
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -189,15 +200,50 @@ def key(site, monkeypatch):
     site.far.mkdir()
     bob = {**site.env, "USR_ROOT": str(site.far), "XDG_CONFIG_HOME": str(site.home / "bob")}
     bob["USR_AUTHOR"] = "bob"
-    ada, site.env = site.env, bob
-    site.usr("remotes", "add", "ada", "--type", "folder", "--base-dir", str(site.root))
+    ada = site.root, site.env
+    site.root, site.env = site.far, bob
+    site.usr("remotes", "add", "ada", "--type", "folder", "--base-dir", str(ada[0]))
     site.usr("pull", NAME, "ada", "-y")
-    site.env = ada
+    site.root, site.env = ada
     site.meta("third\n")
     shutil.rmtree(site.home / "config" / "usr")
     (site.far / "new-key.pub").write_text(site.usr("trust", "key"))
     site.usr("commit", NAME, "-m", "third")
     site.root, site.env = site.far, bob
+
+
+stolen = key
+
+
+def rollback(site, monkeypatch):
+    """The remote is restored from a copy of before a state that was seen there."""
+    site.begin()
+    shutil.copytree(site.far, site.home / "backup")
+    site.meta("third\n")
+    site.usr("push", NAME, "cluster", "-y")
+    shutil.rmtree(site.far)
+    shutil.copytree(site.home / "backup", site.far)
+
+
+def fork(site, monkeypatch):
+    """The remote is made anew, with a history of its own that is as long."""
+    site.begin()
+    shutil.rmtree(site.far / ".usr")
+    for text in ("other\n", "history\n", "there\n"):
+        site.meta(text, site.far)
+        there = site.sh(f"cd {site.far} && USR_ROOT={site.far} usr commit {NAME}")
+        assert there.returncode == 0, there.stderr
+
+
+def stale(site, monkeypatch):
+    """All that was ever signed there was signed thirty days ago."""
+    now = context.now_us()
+    with monkeypatch.context() as patch:
+        patch.setattr(context, "now_us", lambda: now - 30 * 86400 * 10**6)
+        site.act_in_process(patch)
+        site.begin()
+        site.act_in_process(None)
+    (site.root / ".usr" / "config").write_text('[trust]\nmax_age = "14d"\nstale = "refuse"\n')
 
 
 def gone(site, monkeypatch):
@@ -218,7 +264,10 @@ def group(site, monkeypatch):
 
 
 upgrade = group
-SETUPS = (full, rot, file, push, promotion, lock, undo, state, pack, key, gone, gc, group)
+SETUPS = (
+    full, rot, file, push, promotion, lock, undo, state, pack, key, rollback, fork, stale, gone,
+    gc, group,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -268,5 +317,8 @@ def test_the_entry_does_what_it_says(entry, site, monkeypatch):
 
 
 def test_every_symptom_has_its_entry():
-    assert {entry["setup"] for entry in ENTRIES} == {f.__name__ for f in SETUPS} | {"upgrade"}
+    assert {entry["setup"] for entry in ENTRIES} == {f.__name__ for f in SETUPS} | {
+        "upgrade",
+        "stolen",
+    }
     assert PAGE.read_text().count("\n## ") == len(ENTRIES)
