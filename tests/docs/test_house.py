@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -129,20 +130,29 @@ def test_links_between_pages_resolve(page: Path) -> None:
     assert not broken
 
 
+CLAUSED = ("format.md", "protocol.md", "threat-model.md")
+
+
 def _clauses(page: str) -> set[str]:
     text = (ROOT / "docs" / page).read_text()
-    return set(re.findall(r"\*\*\[([FP]-\d+)\]\*\*", text))
+    return set(re.findall(r"\*\*\[([FPT]-\d+)\]\*\*", text))
 
 
 def _claims() -> set[str]:
+    """Clauses that a test carries: a mark of its own, of its class or module, of one of its cases.
+
+    Read from the syntax, so that no comment and no helper can claim one; and only marks of
+    files that pytest collects count.
+    """
     found: set[str] = set()
-    for path in (ROOT / "tests").rglob("*.py"):
-        for call in re.findall(r"mark\.spec\(([^)]*)\)", path.read_text()):
-            found |= set(re.findall(r"[FP]-\d+", call))
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.spec":
+                found |= {ast.literal_eval(argument) for argument in node.args}
     return found
 
 
-@pytest.mark.parametrize("page", ["format.md", "protocol.md"])
+@pytest.mark.parametrize("page", CLAUSED)
 def test_every_numbered_clause_is_claimed_by_a_test(page: str) -> None:
     clauses = _clauses(page)
     assert clauses
@@ -150,13 +160,35 @@ def test_every_numbered_clause_is_claimed_by_a_test(page: str) -> None:
 
 
 def test_no_claim_names_a_clause_that_does_not_exist() -> None:
-    assert _claims() <= _clauses("format.md") | _clauses("protocol.md")
+    assert _claims() <= {clause for page in CLAUSED for clause in _clauses(page)}
+
+
+@pytest.mark.parametrize("page", CLAUSED)
+def test_clauses_are_numbered_without_gaps(page: str) -> None:
+    numbers = sorted(int(clause[2:]) for clause in _clauses(page))
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize("page", ["format.md", "protocol.md"])
+def test_whatever_must_be_has_a_number(page: str) -> None:
+    """A paragraph, item or table row that says MUST belongs to a clause."""
+    text = re.sub(
+        r"^```.*?^```", "", (ROOT / "docs" / page).read_text(), flags=re.MULTILINE | re.DOTALL
+    )
+    numbered, naked = False, []
+    for block in re.split(r"\n\s*\n|\n(?=- |\| |#)", text):
+        if re.match(r"\s*#", block):
+            numbered = False
+        numbered = numbered or re.search(r"\*\*\[[FP]-\d+\]\*\*", block) is not None
+        if re.search(r"\bMUST\b", block) and not numbered and "RFC 2119" not in block:
+            naked.append(block.strip()[:100])
+    assert not naked
 
 
 def test_the_code_cites_only_clauses_that_exist() -> None:
-    known = _clauses("format.md") | _clauses("protocol.md")
+    known = {clause for page in CLAUSED for clause in _clauses(page)}
     cited = {
-        clause for path in SOURCES for clause in re.findall(r"\[([FP]-\d+)\]", path.read_text())
+        clause for path in SOURCES for clause in re.findall(r"\[([FPT]-\d+)\]", path.read_text())
     }
     assert cited <= known, f"unknown: {sorted(cited - known)}"
 
