@@ -24,7 +24,7 @@ from versus.tools import find_tools, versions
 
 DELAY_MS = 25
 SIZES, QUICK_SIZES = (10, 100), (2, 6)
-COUNT, QUICK_COUNT = 1000, 200
+COUNT, QUICK_COUNT = 500, 100
 OUT = os.path.join(HERE, "results", "versus")
 DOCS = os.path.join(os.path.dirname(HERE), "docs")
 

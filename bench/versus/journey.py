@@ -18,7 +18,7 @@ from versus.meter import Meter
 from versus.sheet import Cell
 from versus.tools import Tool
 
-PATIENCE_S = 180.0
+PATIENCE_S = 60.0
 
 
 class Journey:
@@ -52,10 +52,17 @@ class Journey:
         }
         self._ssh = ssh
 
+    @property
+    def _own(self) -> list[str]:
+        """What only this tool has, there and here."""
+        work = [os.path.dirname(self._work)] if self.tool.copies else []
+        return [self._kept, self._there, *work]
+
     def make_ready(self) -> None:
-        for path in (self._kept, self._there, *([self._work] if self.tool.copies else [])):
+        for path in self._own:
             remove(path)
             os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.makedirs(os.path.dirname(self._work), exist_ok=True)
         if self.tool.program == USR:
             self._lab.forget(self._root)
             os.makedirs(self._there)
@@ -120,7 +127,7 @@ class Journey:
         return _allocated(kept)
 
     def end(self) -> None:
-        for path in (self._kept, self._there, *([self._work] if self.tool.copies else [])):
+        for path in self._own:
             subprocess.run(["chmod", "-R", "u+w", path], check=False, stderr=subprocess.DEVNULL)
             remove(path)
 

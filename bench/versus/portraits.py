@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,10 +63,14 @@ def _how(run: Run) -> list[str]:
     )
     written = f"Written by `./dev bench {run.options}` on {run.date}, in {run.minutes} minutes, "
     return [
-        f"{written}on {run.cpus} processors ({load}): {trust}.",
+        _filled(f"{written}on {run.cpus} processors ({load}): {trust}."),
         "",
-        ", ".join(f"{name} {version}" for name, version in run.versions.items()) + ".",
+        _filled(", ".join(f"{name} {version}" for name, version in run.versions.items()) + "."),
     ]
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False)
 
 
 def _whole_story(sheets: Sequence[Sheet]) -> list[str]:
@@ -144,7 +149,7 @@ def _figure(panels: list[Any], colours: dict[str, str], path: str) -> None:
 def _narrow(axis: Any) -> bool:
     """Too few powers of ten for a scale."""
     low, high = axis.get_xlim()
-    return bool(high < 30 * low)
+    return bool(high < 100 * low)
 
 
 def _panel(axis: Any, sheet: Sheet, what: str, colours: dict[str, str]) -> None:

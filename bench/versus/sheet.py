@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,18 @@ class Sheet:
 
     def data(self) -> dict[str, object]:
         return {
+            "title": self.title,
             "megabytes": self.megabytes,
             "delay_ms": self.delay_ms,
+            "steps": self.steps,
+            "notes": self.notes,
             "cells": [asdict(cell) for cell in self.cells],
         }
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any]) -> Sheet:
+        """What `data` gave, read back from a file."""
+        return cls(**{**data, "cells": [Cell(**cell) for cell in data["cells"]]})
 
     @property
     def tools(self) -> list[str]:
@@ -89,8 +98,8 @@ class Sheet:
         lines.append("|---|" + "---:|" * len(self.tools))
         for what, title in (("seconds", "s"), ("wire", "MB on the wire"), ("disk", "MB on disk")):
             for step, words in self.steps.items():
-                shown = [shown(self.value(tool, step, what), what) for tool in self.tools]
-                lines.append(f"| {words}, {title} | " + " | ".join(shown) + " |")
+                cells = [shown(self.value(tool, step, what), what) for tool in self.tools]
+                lines.append(f"| {words}, {title} | " + " | ".join(cells) + " |")
         return "\n".join([*lines, "", *self.notes, ""])
 
 

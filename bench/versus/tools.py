@@ -90,11 +90,14 @@ _DVC = Tool(
 )
 
 
+ALL = (*TOOLS, _DVC)
+
+
 def find_tools(lab: Lab) -> tuple[list[Tool], list[str]]:
     """The programs that are here, and the names of those that are not."""
     tools = [tool for tool in TOOLS if shutil.which(tool.program)]
     tools += [_DVC] if lab.dvc else []
-    missing = [tool.name for tool in (*TOOLS, _DVC) if tool not in tools]
+    missing = [tool.name for tool in ALL if tool not in tools]
     return tools, missing
 
 
