@@ -13,15 +13,26 @@ import pytest
 
 from usrcli.drills import dataset
 from usrcli.main import COMMANDS, cli
+from usrstore.remote import profiles
+from usrstore.root import Root
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "bench" / "README.md",
+     *(ROOT / "examples").rglob("*.md")]
+)  # fmt: skip
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+RUN = {"python", "console", "sh", "bash", "yaml", "toml"}
+NOT_RUN = {
+    "text": "what is printed or drawn, not what is typed",
+    "vector": "each is held by tests/objects/test_vectors.py",
+    "authorized_keys": "a line for an sshd; tests/ssh forces such commands",
+}
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
     return [
-        (page.name, body)
+        (str(page.relative_to(ROOT)), body)
         for page in PAGES
         for found, body in BLOCK.findall(page.read_text())
         if found == language
@@ -47,13 +58,52 @@ def test_python_blocks_run_as_printed(page: str, body: str, tmp_path: Path) -> N
 def usr_lines() -> list[tuple[str, str]]:
     """Every command line that begins with `$ usr` in a console block, or `usr …` in prose."""
     found = []
-    for page, body in blocks("console"):
-        found += [
-            (page, line.removeprefix("$ ").partition("#")[0].strip())
-            for line in body.splitlines()
-            if line.startswith("$ usr ")
-        ]
+    for language, prompt in (("console", "$ "), ("sh", ""), ("bash", "")):
+        for page, body in blocks(language):
+            found += [
+                (page, line.removeprefix(prompt).partition("#")[0].strip())
+                for line in body.replace("\\\n", " ").splitlines()
+                if line.startswith(f"{prompt}usr ")
+            ]
     return found
+
+
+def test_every_block_is_run_or_has_a_reason_not_to_be() -> None:
+    found = {
+        (str(page.relative_to(ROOT)), language)
+        for page in PAGES
+        for language, _ in BLOCK.findall(page.read_text())
+    }
+    assert not {row for row in found if row[1] not in RUN | NOT_RUN.keys()}
+    fences = sum(page.read_text().count("\n```") for page in PAGES)
+    assert fences == 2 * sum(len(BLOCK.findall(page.read_text())) for page in PAGES)
+
+
+@pytest.mark.parametrize(("page", "body"), blocks("yaml"), ids=lambda value: str(value)[:20])
+def test_remotes_that_are_shown_are_read(page: str, body: str, tmp_path: Path) -> None:
+    (tmp_path / "remotes.yaml").write_text(body)
+    assert profiles.load(str(tmp_path / "remotes.yaml")), page
+
+
+@pytest.mark.parametrize(("page", "body"), blocks("toml"), ids=lambda value: str(value)[:20])
+def test_settings_that_are_shown_are_read(page: str, body: str, tmp_path: Path) -> None:
+    (tmp_path / ".usr").mkdir()
+    (tmp_path / ".usr" / "config").write_text(body)
+    assert Root(str(tmp_path)).config, page
+
+
+def test_verbs_of_dev_that_are_shown_exist() -> None:
+    verbs = set(re.findall(r"^    (\w+)\) ", (ROOT / "dev").read_text(), re.MULTILINE)) | {
+        "lint",
+        "deep",
+    }
+    shown = {
+        word
+        for page in PAGES
+        for word in re.findall(r"(?:^\$ |`|&& )\./dev (\w+)", page.read_text(), re.MULTILINE)
+    }
+    assert len(shown) > 5
+    assert not shown - verbs
 
 
 @pytest.mark.parametrize(("page", "line"), usr_lines(), ids=lambda value: str(value)[:40])
