@@ -134,8 +134,12 @@ def _whole(path, other=None):
 
 
 def newest_state(place):
+    """Around the id of its head: nothing vouches yet for what it says of who did what, and when."""
     states = sorted((place.path / ".usr" / "states").iterdir())
-    return _whole(states[-1], states[-2])
+    data = states[-1].read_bytes()
+    middle = data.index(place.head()) + 16
+    either_way = min(middle, len(data) - middle)
+    return states[-1], range(middle - either_way, middle + either_way), states[-2]
 
 
 def older_state(place):
@@ -344,6 +348,8 @@ def refused(said, thing):
     assert said.status > 1, said
     assert "\nhint: " in said.err, said.err
     assert "Traceback" not in said.err
+    if thing is newest_state and said.code in ("object-not-found", "incomplete"):
+        return  # it names what the id that it was given stands for
     assert NAMES.get(thing, "") in said.err or (thing is remotes and said.code != "config"), (
         said.err
     )
