@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from support import buckets
+from support.figures import figures, summarise  # noqa: F401  a fixture
 from support.memory import memory
 from support.pairs import Pair
 
@@ -35,7 +36,8 @@ def pytest_collection_modifyitems(items) -> None:
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
-    """How many evil peers were met."""
+    """What was tried, and how many evil peers were met."""
+    summarise(terminalreporter)
     met = [
         report.nodeid
         for report in terminalreporter.stats.get("passed", ())

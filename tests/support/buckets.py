@@ -17,6 +17,7 @@ from pathlib import Path
 from usrcli.drills.sshd import free_port
 from usrstore.odb.backend.address import Address
 from usrstore.odb.backend.bucket import BucketBackend
+from usrstore.odb.backend.memory import MemoryBackend
 
 ROOT = Path(__file__).resolve().parents[2]
 CEPH = ROOT / "tests" / "support" / "ceph"
@@ -65,6 +66,23 @@ class Server:
     def make_bucket(self):
         self.client().create_bucket(Bucket=self.bucket)
         return self
+
+
+def keys_below(server, prefix) -> list[str]:
+    """The keys of a store, as another's client lists them."""
+    pages = server.client().get_paginator("list_objects_v2")
+    found = pages.paginate(Bucket=server.bucket, Prefix=f"{prefix}/")
+    rows = (row for page in found for row in page.get("Contents", []))
+    return [row["Key"].removeprefix(f"{prefix}/") for row in rows]
+
+
+def read_all(server, prefix) -> MemoryBackend:
+    """What a store in a bucket holds, as another's client reads it."""
+    client, held = server.client(), MemoryBackend()
+    for key in keys_below(server, prefix):
+        found = client.get_object(Bucket=server.bucket, Key=f"{prefix}/{key}")
+        held.create(key, found["Body"].read())
+    return held
 
 
 def fresh() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import traceback
 from dataclasses import dataclass, field
@@ -131,3 +132,28 @@ def in_child(act, *, tap=None, log: Path) -> int:
             os._exit(FAILED)
         os._exit(FINISHED)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def moments(calls):
+    """Every moment of an act that leaves a disk of its own: number of the change, and when."""
+    for number, (op, _) in enumerate(calls, 1):
+        yield number, "before"
+        if op == "write":
+            yield number, "torn"
+    yield len(calls), "after"
+
+
+def run_and_count(within, path, *words) -> int:
+    """`usr` with these words, in a process of its own; the changes go to a file."""
+    from usrcli import main
+
+    Path(path).write_text(json.dumps(count_calls(lambda: main.run(list(words)), within=within)))
+    return FINISHED
+
+
+def run_and_crash(number, when, within, *words) -> int:
+    """`usr` with these words, in a process that dies at a change to its disk."""
+    from usrcli import main
+
+    with durable.tapped(Crash(within=within, when=when, number=int(number))):
+        return main.run(list(words))

@@ -8,6 +8,7 @@ import threading
 from dataclasses import dataclass, field
 
 LOSE, BUSY, DENY, STALL = "lose the reply", "503", "403", "never answer"
+UNSENT, UNHEARD = "die before the request arrives", "die before the reply does"
 _SAYS = {
     BUSY: "<Error><Code>SlowDown</Code><Message>Please reduce your rate</Message></Error>",
     # As S3 says it: with the caller's key in it.
@@ -22,12 +23,14 @@ class Link:
 
     Attributes:
         rule: (number of this kind of request, method, path) → what goes wrong, or None.
+        kill: ends whoever asks, for the rules that say so.
         asked: every request that was made, as "METHOD path".
         wrong: how many requests something was done to.
     """
 
     upstream: int
     rule: object = lambda _number, _method, _path: None
+    kill: object = lambda: None
     asked: list[str] = field(default_factory=list)
     wrong: int = 0
 
@@ -66,6 +69,9 @@ class Link:
             return False
         length = int(fields.get("content-length", 0))
         body = reader.read(length)
+        if fate == UNSENT:
+            self.kill()
+            return False
         if fate in (BUSY, DENY):
             text = _SAYS[fate]
             auth = fields.get("authorization", "")
@@ -76,7 +82,9 @@ class Link:
         with socket.create_connection(("127.0.0.1", self.upstream)) as server:
             server.sendall(head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1) + body)
             reply = b"".join(iter(lambda: server.recv(1 << 16), b""))
-        if fate != LOSE:
+        if fate == UNHEARD:
+            self.kill()
+        elif fate != LOSE:
             client.sendall(reply)
         return False
 
