@@ -166,7 +166,7 @@ def status(
 def _status_of(
     root: Root, name: DatasetId, *, porcelain: bool, as_json: bool
 ) -> tuple[dict[str, Any], bool]:
-    from usrstore.verbs import history
+    from usrstore.verbs import history, interruption
 
     found = history.status(Site.open(root, name, make_who(root)))
     at = root.states.refs().get(folder_ref(name)) if found.head else None
@@ -176,7 +176,7 @@ def _status_of(
         "tree": found.found.tree.hex(),
         "clean": found.clean,
         "folder": at.hex() if at else None,
-        "interrupted": name in root.journaled(),
+        "interrupted": interruption.is_interrupted(root, name),
     }
     if found.comparison is not None:
         row.update(compare.comparison_data(found.comparison))
@@ -187,7 +187,7 @@ def _status_of(
             compare.print_name_status(found.comparison)
         return row, not found.clean
     size = f"{plural(found.found.root.files, 'file')}, {human_bytes(found.found.root.size)}"
-    if name in root.journaled():
+    if interruption.is_interrupted(root, name):
         click.echo(f"{name}: a promotion was interrupted; `usr recover` finishes or undoes it")
     if at is not None:
         click.echo(

@@ -189,7 +189,7 @@ THINGS = (
 LIKE_HEALTH = {
     *((remotes, damage) for damage in (flip, truncate, append)),  # other folders were named
     (older_state, delete),  # the oldest may have been dropped
-    *((thing, delete) for thing in (stat_cache, journal, config, seen, remotes, quarantine_log)),
+    *((thing, delete) for thing in (stat_cache, config, seen, remotes, quarantine_log)),
     *((quarantine_chunks, damage) for damage in DAMAGES),  # hashed before it is believed
     (newest_state, delete),
     (quarantine_log, truncate),  # fewer chunks have landed

@@ -22,6 +22,11 @@ REMOTE = "bu-scc"
 PROGRAM = str(Path(sys.executable).parent / "usr")
 
 
+# As in a shell within a shell: bash, asked by sshd, then reads no ~/.bashrc. On the machine of
+# whoever runs the tests that may take longer than all of a push.
+QUIETLY = ("SetEnv SHLVL=9",)
+
+
 @pytest.fixture(scope="session")
 def server():
     """An sshd for all tests of this process."""
@@ -30,7 +35,10 @@ def server():
         reason = f"{PROGRAM} is not installed"
     if reason:
         (pytest.fail if os.environ.get("USR_REQUIRE_SSHD") == "1" else pytest.skip)(reason)
-    with tempfile.TemporaryDirectory(prefix="usr-sshd-") as folder, sshd.running(folder) as running:
+    with (
+        tempfile.TemporaryDirectory(prefix="usr-sshd-") as folder,
+        sshd.running(folder, extra=QUIETLY) as running,
+    ):
         yield running
 
 

@@ -33,6 +33,7 @@ from usrstore.verbs import (
     gardening,
     gc,
     importing,
+    interruption,
     marking,
     merge,
     projecting,
@@ -432,7 +433,7 @@ def check_sound(place):
     if not place.root.has_store:
         return
     place.recover()
-    assert place.root.journaled() == []
+    assert interruption.interrupted(place.root) == []
     numbers = [state.number for state in place.root.states.history()]
     newest = numbers[0] if numbers else 0  # a collection may have dropped the oldest
     assert numbers == list(range(newest, newest - len(numbers), -1)), numbers

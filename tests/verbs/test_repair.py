@@ -325,7 +325,7 @@ def test_a_head_never_jumps_to_what_the_folder_does_not_hold(place):
     assert place.refs() == dict(before)
 
 
-def test_a_journal_that_cannot_be_read_is_set_aside_with_its_files(make_pair):
+def interrupted_pull(make_pair):
     pair = make_pair(OLD)
     pair.push()
     pair.pull()
@@ -335,6 +335,20 @@ def test_a_journal_that_cannot_be_read_is_set_aside_with_its_files(make_pair):
     tap = Crash(number=renames[len(renames) // 2])
     assert in_child(pair.pull, tap=tap, log=pair.here.path.parent / "log") == CRASHED
     flip(pair.here.path / ".usr" / "journal" / "ns@x", 20)
+    return pair
+
+
+def test_a_journal_that_cannot_be_read_is_written_anew_from_its_copy(make_pair):
+    pair = interrupted_pull(make_pair)
+    assert [row.code for row in mend(pair.here).findings] == ["interrupted"]
+    assert pair.here.recover() == [("ns/x", "finished")]
+    assert pair.here.read() == NEW
+
+
+def test_a_journal_that_cannot_be_read_nor_its_copy_is_set_aside_with_its_files(make_pair):
+    pair = interrupted_pull(make_pair)
+    [copy] = pair.here.path.glob(".usr/quarantine/ns@x/*/journal")
+    flip(copy, 20)
     result = mend(pair.here)
     assert result.findings == []
     aside = pair.here.path / ".usr" / "damaged"

@@ -10,7 +10,7 @@ from usrstore.errors import UsrError
 from usrstore.remote.peer import Peer, Probe
 from usrstore.remote.profiles import Profile
 from usrstore.root import TOOL, Root, Who
-from usrstore.verbs import believing
+from usrstore.verbs import believing, interruption
 from usrstore.verbs.diagnosis import Check, key_checks, multiplex_checks, on, unreached
 
 _SKEW_US = 120_000_000
@@ -96,7 +96,7 @@ def local_checks(root: Root | None, who: Who) -> list[Check]:
     )
     if root.registry() is None:
         checks.append(Check("registry", None, "no registry.yaml here; a push needs it", "usr init"))
-    interrupted = root.journaled()
+    interrupted = interruption.interrupted(root)
     if interrupted:
         checks.append(
             Check("journal", False, f"interrupted: {', '.join(interrupted)}", "usr recover")

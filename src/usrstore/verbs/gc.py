@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from usrstore.errors import DecodeError, LockedError
+from usrstore.errors import LockedError
 from usrstore.objects.ids import ObjectId
 from usrstore.objects.progress import Emit, silent
 from usrstore.objects.recipe import RULE
@@ -20,10 +20,9 @@ from usrstore.odb.docket import Docket
 from usrstore.odb.gc import Collected, Rules
 from usrstore.odb.mark import Marks
 from usrstore.root import Root, Who
-from usrstore.verbs import memory
+from usrstore.verbs import interruption, memory
 from usrstore.verbs.liveness import Kept, Lighter, mark, oldest_operation
 from usrstore.verbs.retention import DAY_S, Retention, from_settings
-from usrstore.worktree import journal as journals
 from usrstore.worktree import statcache
 
 _STALE_STAGE_S = 14 * DAY_S
@@ -122,8 +121,8 @@ def _mark(
 ) -> tuple[Marks, list[Lighter]]:
     """Everything that is to stay, promotions under way and what the folders' caches name too."""
     coming: list[ObjectId] = []
-    for dataset in root.journaled():
-        journal = journals.find(root.journal_path(dataset))
+    for dataset in interruption.interrupted(root):
+        journal = interruption.find(root, dataset)
         coming += [change.new for change in journal.refs if change.new] if journal else []
     marks, lighter = mark(
         Kept(root.database, root.states),
@@ -160,9 +159,9 @@ def _leftovers(root: Root, retention: Retention, now_s: float) -> Iterator[tuple
             continue
         try:
             with flock.hold(root.transfer_lock(dataset), timeout_s=0):
-                if journals.find(root.journal_path(dataset)) is None:
+                if not interruption.is_interrupted(root, dataset):
                     yield home, size
-        except (LockedError, DecodeError):
+        except LockedError:
             continue
 
 

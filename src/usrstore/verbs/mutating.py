@@ -21,6 +21,7 @@ from usrstore.dataset import locks
 from usrstore.errors import ConflictError
 from usrstore.objects.sections import PRIMARY_FILE
 from usrstore.odb import flock
+from usrstore.verbs import interruption
 from usrstore.verbs.mutation import Mutation
 from usrstore.verbs.recover import recover
 from usrstore.verbs.site import Site
@@ -54,7 +55,7 @@ def mutating(site: Site, *, create: bool = False, whole_log: bool = False) -> It
         StorageError: the machine refused; everything is as it was.
     """
     root = site.root
-    if not create and not os.path.exists(root.journal_path(site.dataset)):
+    if not create and not interruption.is_interrupted(root, site.dataset):
         root.check_dataset(site.dataset)  # with a journal it may be about to exist
     root.create_store()
     with _locked(site, create=create):
@@ -93,7 +94,7 @@ def _locked(site: Site, *, create: bool) -> Iterator[None]:
         yield
         return
     for _ in range(_ATTEMPTS):
-        if os.path.exists(root.journal_path(dataset)):
+        if interruption.is_interrupted(root, dataset):
             recover(root, site.who, only=dataset, lock_timeout_s=site.lock_timeout_s)
         with contextlib.ExitStack() as held:
             if create:
@@ -103,7 +104,7 @@ def _locked(site: Site, *, create: bool) -> Iterator[None]:
                 _check_free(site)
             else:
                 held.enter_context(_dataset_lock(site))
-            if not os.path.exists(root.journal_path(dataset)):
+            if not interruption.is_interrupted(root, dataset):
                 if not create:
                     root.check_dataset(dataset)  # it may have gone while we waited
                 yield

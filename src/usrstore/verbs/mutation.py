@@ -16,7 +16,7 @@ from usrstore.errors import ChangedWhileReadError, ConflictError, IntegrityError
 from usrstore.objects.names import check_path
 from usrstore.objects.sections import EVENTS_FILE, META_FILE, PRIMARY_FILE
 from usrstore.odb import durable, flock
-from usrstore.verbs import finishing, preserving
+from usrstore.verbs import finishing, interruption, preserving
 from usrstore.verbs.recover import clear_stage
 from usrstore.verbs.site import Site
 from usrstore.worktree import parquet, promote
@@ -318,7 +318,7 @@ class Mutation:
 
     def discard(self) -> None:
         """Remove what was staged and not promoted; an unfinished journal needs it still."""
-        if not os.path.exists(self.site.root.journal_path(self.site.dataset)):
+        if not interruption.is_interrupted(self.site.root, self.site.dataset):
             for number in range(self._first, self._next):
                 if os.path.exists(self._file(number)):
                     durable.remove(self._file(number))

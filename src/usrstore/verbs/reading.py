@@ -5,7 +5,6 @@ open the view → read → are the files still the same? → else read again, a 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -14,6 +13,7 @@ from usrstore.errors import ConflictError, UsrError
 from usrstore.objects.names import DatasetId
 from usrstore.objects.sections import PRIMARY_FILE
 from usrstore.root import Root
+from usrstore.verbs import interruption
 
 if TYPE_CHECKING:
     from usrstore.dataset.query import View
@@ -81,7 +81,7 @@ def check_settled(root: Root, dataset: DatasetId) -> None:
     Raises:
         ConflictError: it still says so.
     """
-    if os.path.exists(root.journal_path(dataset)):
+    if interruption.is_interrupted(root, dataset):
         raise ConflictError(
             f"{dataset} is being changed, or a change was interrupted: its folder may be between "
             "two states; nothing was read",

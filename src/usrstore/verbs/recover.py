@@ -10,7 +10,7 @@ from usrstore.errors import ConflictError, LockedError, StorageError
 from usrstore.objects.names import DatasetId
 from usrstore.odb import durable, flock
 from usrstore.root import Root, Who
-from usrstore.verbs import finishing
+from usrstore.verbs import finishing, interruption
 from usrstore.worktree import journal as journals
 from usrstore.worktree import promote
 from usrstore.worktree.journal import Journal
@@ -31,8 +31,9 @@ def recover(
         DecodeError: a journal that cannot be read.
     """
     done: dict[DatasetId, str] = {}
-    for dataset in root.journaled():
+    for dataset in interruption.interrupted(root):
         if dataset not in done and only in (None, dataset):
+            interruption.restore(root, dataset)
             done |= _recover(root, who, dataset, lock_timeout_s)
     _clear(root, only)
     return sorted(done.items())
@@ -51,7 +52,7 @@ def _recover(
                 durable.make_folder(os.path.dirname(lock))
                 what = f"a transfer of {member}"
                 held.enter_context(flock.hold(lock, timeout_s=lock_timeout_s, what=what))
-            found = {name: journals.find(root.journal_path(name)) for name in group}
+            found = {name: _find(root, name) for name in group}
             if _group(dataset, found[dataset]) != group:
                 continue  # something else began while we waited
             left = {
@@ -65,6 +66,12 @@ def _recover(
         hint="see what else runs on it, then run the same command again",
         code="journal-pending",
     )
+
+
+def _find(root: Root, dataset: DatasetId) -> Journal | None:
+    """The journal of a dataset whose transfers wait; that of a group's member may be lost, too."""
+    interruption.restore(root, dataset, held=True)
+    return journals.find(root.journal_path(dataset))
 
 
 def _group(dataset: DatasetId, journal: Journal | None) -> list[DatasetId]:
@@ -81,7 +88,7 @@ def _clear(root: Root, only: DatasetId | None) -> None:
             continue
         try:
             with flock.hold(root.transfer_lock(dataset), timeout_s=0):
-                if journals.find(root.journal_path(dataset)) is None:
+                if not interruption.is_interrupted(root, dataset):
                     promote.clear(home)
         except LockedError:
             continue
@@ -100,7 +107,7 @@ def _clear_acts(root: Root, only: DatasetId | None) -> None:
                 flock.hold(root.transfer_lock(dataset), timeout_s=0),
                 flock.hold(lock, timeout_s=0, create=False),
             ):
-                if journals.find(root.journal_path(dataset)) is None:
+                if not interruption.is_interrupted(root, dataset):
                     clear_stage(stage)
         except LockedError:
             continue

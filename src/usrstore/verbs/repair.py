@@ -24,7 +24,7 @@ from usrstore.odb.salvage import Found, PackFile, Wanted
 from usrstore.odb.scrub import scrub
 from usrstore.remote.peer import Peer
 from usrstore.root import Root, Who
-from usrstore.verbs import fsck, restating, surroundings
+from usrstore.verbs import fsck, interruption, restating, surroundings
 from usrstore.verbs.findings import FsckResult
 from usrstore.verbs.healing import Aside, Folders, Healed, Need, Remote, fits, is_whole
 from usrstore.worktree import journal as journals
@@ -105,13 +105,15 @@ class _Repair:
             if surroundings.damaged_cache(root, dataset) is not None:
                 durable.remove(root.cache_path(dataset))
                 yield f"index/{dataset}: removed; the next look at the folder makes it anew"
-        for dataset in root.journaled():
+        for dataset in interruption.interrupted(root):
             try:
+                if interruption.restore(root, dataset):
+                    yield f"journal/{dataset}: written anew from the copy in its stage"
                 journals.find(root.journal_path(dataset))
             except DecodeError:
                 yield self._unreadable_journal(dataset)
         for dataset in root.staged():
-            if dataset in root.journaled():
+            if interruption.is_interrupted(root, dataset):
                 continue  # a promotion needs its stage
             for stage, _ in surroundings.damaged_stages(root, dataset):
                 durable.remove_tree(stage)
@@ -120,11 +122,17 @@ class _Repair:
     def _unreadable_journal(self, dataset: DatasetId) -> str:
         """The old files of a promotion whose journal is lost go with it, where none clears them."""
         root = self._root
-        stage = root.quarantine_path(dataset)
+        stages = [root.quarantine_path(dataset)]
+        if any(
+            path.startswith(root.stage_path(dataset)) for path in interruption.copies(root, dataset)
+        ):
+            stages.append(root.stage_path(dataset))
+        aside = [mending.set_aside(root.store, stage) for stage in stages if os.path.isdir(stage)]
         where = "nothing was staged for it"
-        if os.path.isdir(stage):
-            where = f"the files it was moving are in {mending.set_aside(root.store, stage)}"
-        mending.set_aside(root.store, root.journal_path(dataset))
+        if aside:
+            where = f"the files it was moving are in {' and '.join(aside)}"
+        if os.path.exists(root.journal_path(dataset)):
+            mending.set_aside(root.store, root.journal_path(dataset))
         return (
             f"journal/{dataset}: set aside, {where}; `usr status {dataset}` says how the folder "
             f"differs from its last state, `usr checkout {dataset}` or a pull makes it whole"

@@ -18,7 +18,7 @@ from usrstore.objects.recipe import RULE
 from usrstore.odb import flock
 from usrstore.remote import profiles
 from usrstore.root import Root
-from usrstore.verbs import believing
+from usrstore.verbs import believing, interruption
 from usrstore.verbs.findings import REPAIR, Finding
 from usrstore.worktree import journal as journals
 from usrstore.worktree import statcache
@@ -56,15 +56,18 @@ def _settings(root: Root) -> Iterator[Finding]:
 
 
 def _journals(root: Root) -> Iterator[Finding]:
-    for dataset in root.journaled():
+    for dataset in interruption.interrupted(root):
         try:
-            journals.find(root.journal_path(dataset))
+            found = journals.find(root.journal_path(dataset))
         except DecodeError as exc:
             yield Finding("journal-damaged", f"journal/{dataset}", exc.message, REPAIR)
-        else:
-            if _is_left(root, dataset):
-                message = f"a promotion of {dataset} was interrupted"
-                yield Finding("interrupted", dataset, message, "usr recover")
+            continue
+        if _is_left(root, dataset):
+            message = f"a promotion of {dataset} was interrupted"
+            if found is None:
+                lost = f"{message}, and its journal is lost; its stage has a copy"
+                yield Finding("journal-missing", f"journal/{dataset}", lost, REPAIR)
+            yield Finding("interrupted", dataset, message, "usr recover")
 
 
 def _is_left(root: Root, dataset: DatasetId) -> bool:
@@ -75,7 +78,7 @@ def _is_left(root: Root, dataset: DatasetId) -> bool:
             flock.hold(root.transfer_lock(dataset), timeout_s=0, create=False),
             flock.hold(lock, timeout_s=0, create=False),
         ):
-            return os.path.exists(root.journal_path(dataset))
+            return interruption.is_interrupted(root, dataset)
     except LockedError:
         return False
 

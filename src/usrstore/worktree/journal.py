@@ -2,6 +2,9 @@
 
 Datasets that change together have a journal each; every one of them names the whole group and
 all of its refs, so that any of them tells what the others are about.
+
+Where old files are moved aside, the stage gets a copy of the journal as soon as that is durable,
+and loses it before the journal goes: a copy without a journal says that it was lost too soon.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from usrstore.objects import codec
 from usrstore.objects.ids import ObjectId, TreeId, seal, unseal
 from usrstore.odb import durable
 
+COPY = "journal"
+"""What the copy of a journal is called in its stage."""
 Mark = tuple[int, int, int]
 """(size, mtime_ns, inode): what renaming and linking leave alone."""
 
@@ -150,6 +155,11 @@ def _oid(value: bytes | None) -> ObjectId | None:
 def write(path: str, journal: Journal, *, along: Collection[str] = ()) -> None:
     """Make a journal durable; the files `along` before it."""
     durable.replace(path, journal.encode(), along=along)
+
+
+def copy(path: str, journal: Journal, *, lasting: bool = False) -> None:
+    """Write a copy of a journal that is durable already; `lasting`: durable, too."""
+    durable.replace(path, journal.encode(), sync=lasting)
 
 
 def find(path: str) -> Journal | None:

@@ -134,8 +134,13 @@ def promote(
     try:
         for part in parts:
             journals.write(part.journal_path, part.journal, along=along)
+        for part in parts:  # once all of them are there: a copy means that it has begun
+            if _moves_old_files(part.journal):
+                journals.copy(_copy(store, part.journal), part.journal)
     except Exception:
         with contextlib.suppress(StorageError):  # what stays lacks a member, and is taken back
+            for part in parts:
+                durable.remove(_copy(store, part.journal))
             for part in reversed(parts):  # a write that failed may have left it there
                 journals.remove(part.journal_path)
         raise
@@ -175,6 +180,8 @@ def _take_back(store: str, parts: Sequence[Part]) -> None:
         if not journal.undoing:
             journal = journal.turned_back()
             journals.write(part.journal_path, journal)
+        if _moves_old_files(journal):
+            journals.copy(_copy(store, journal), journal, lasting=True)
         turned.append(journal)
     met: Exception | None = None
     for part, journal in zip(parts, turned, strict=True):
@@ -296,8 +303,11 @@ def _finish(store: str, journal_path: str, journal: Journal) -> None:
     # A journal that a power cut brings back finds everything done; only a removal, done once
     # more, could meet a file that another program has made since.
     removes = journal.undoing or any(op.staged is None for op in journal.ops)
-    journals.remove(journal_path, sync=removes or journal.tree is not None)
-    stage = os.path.join(store, journal.stage)
+    lasting = removes or journal.tree is not None
+    stage, copy = os.path.join(store, journal.stage), _copy(store, journal)
+    if os.path.exists(copy):
+        journals.remove(copy, sync=lasting)
+    journals.remove(journal_path, sync=lasting)
     if journal.tree is None:  # the stage of commands is used again and again
         empty_trash(stage)
         return
@@ -347,6 +357,15 @@ def _sync_folders(folder: str, journal: Journal) -> None:
     for parent in sorted({os.path.normpath(os.path.join(folder, path)) for path in changed}):
         if os.path.isdir(parent):
             durable.sync_folder(parent)
+
+
+def _moves_old_files(journal: Journal) -> bool:
+    """Whether something would be lost with the journal; what a group's member does is its own."""
+    return bool(journal.group) or any(op.old is not None for op in journal.ops)
+
+
+def _copy(store: str, journal: Journal) -> str:
+    return os.path.join(store, journal.stage, journals.COPY)
 
 
 def _staged(stage: str, number: int) -> str:
