@@ -16,7 +16,7 @@ import pytest
 
 from support.battle import Battle, forces
 
-QUICK = {True: int(os.environ.get("Q", "100")), False: 9}
+QUICK = {True: 200, False: 9}
 BATTLE = {True: 500, False: 50}  # kills for which one set of stores serves
 KILLS = int(os.environ.get("USR_KILLS", "1000"))  # of the slow tests
 COLD = int(os.environ.get("USR_COLD_KILLS", str(KILLS // 33)))
