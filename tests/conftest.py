@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from support import buckets
-from support.figures import figures, summarise  # noqa: F401  a fixture
+from support.figures import figures, pytest_runtest_call, summarise  # noqa: F401  pytest finds them
 from support.memory import memory
 from support.pairs import Pair
 

@@ -8,51 +8,14 @@ then succeed.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 
 import pytest
 
 from support.faults import CRASHED, FINISHED, Crash, in_child, moments_of
-from support.pairs import Pair
-from support.several import NAMES, NEW, OLD, read, run, write
-from usrstore.objects.ids import Kind, hash_object
-from usrstore.objects.names import head_ref
-from usrstore.odb import reach
+from support.several import SCENARIOS, check_all_or_none, heads_agree, read, run
 
 SHARDS = 8
 SHARD = [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, SHARDS))]
-
-
-@dataclass(frozen=True)
-class Scenario:
-    name: str
-    action: str
-    crash: str
-    before: dict
-    here: dict
-    there: dict
-    after: dict
-
-    @property
-    def side(self):
-        return "there" if self.action == "push" else "here"
-
-    def prepare(self, home):
-        pair = Pair.make(home)
-        write(pair.here, OLD)
-        if self.before:
-            run("push", pair)
-            write(pair.here, self.here)
-            write(pair.there, self.there)
-        return pair
-
-
-SCENARIOS = [
-    Scenario("push, the client dies", "push", "here", OLD, NEW, OLD, NEW),
-    Scenario("push, the host dies", "push", "there", OLD, NEW, OLD, NEW),
-    Scenario("first push, the host dies", "push", "there", {}, OLD, {}, OLD),
-    Scenario("pull", "pull", "", OLD, OLD, NEW, NEW),
-]
 
 
 @pytest.fixture(scope="module")
@@ -98,31 +61,3 @@ def test_killed_at_any_change_all_datasets_moved_or_none(scenario, shard, prepar
             raise AssertionError(at) from exc
         shutil.rmtree(trial.here.path.parent)
     assert seen == {"before", "after"}, "this shard tried one outcome only"
-
-
-def check_all_or_none(scenario, pair):
-    for place in (pair.here, pair.there):
-        if place.root.has_store:
-            place.recover()
-            assert place.root.journaled() == []
-    place = getattr(pair, scenario.side)
-    found = read(place)
-    empty = {key: {} for key in NAMES}
-    assert found in (scenario.before or empty, scenario.after)
-    if found == scenario.after:
-        heads_agree(place, found)
-        return "after"
-    heads = [place.refs().get(head_ref(name)) for name in NAMES]
-    if scenario.before and all(heads):
-        heads_agree(place, found)
-    else:
-        assert not any(heads)
-    return "before"
-
-
-def heads_agree(place, files):
-    refs, get = place.refs(), place.root.database.get
-    for name in NAMES:
-        tree = reach.manifest(get, refs[head_ref(name)]).tree
-        contents = {path: entry.content for path, entry in reach.listing(get, tree).items()}
-        assert contents == {p: hash_object(Kind.CHUNK, data) for p, data in files[name].items()}

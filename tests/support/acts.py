@@ -57,11 +57,15 @@ NAME = DatasetId("ns/x")
 OTHER = DatasetId("ns/y")
 IDS = [overlays.row_id(sequence) for sequence in overlays.SEQUENCES]
 SCORE = {"infer__score": pa.float64()}
-HARMLESS = {
-    "index-copy-missing",  # cut off between a data pack and its metadata pack
+CUT_OFF = frozenset(
+    {"index-copy-missing"}  # between a data pack and its metadata pack
+)
+"""What a check may find after a process died."""
+POWERLESS = CUT_OFF | {
     "cache-damaged",  # it is not synced, and made anew by the next look
-    "quarantine-damaged",  # what waits there is hashed before it is believed
+    "quarantine-damaged",  # what waits there is not synced, and hashed before it is believed
 }
+"""What a check may find after the power went."""
 HOME = re.compile(r'/[^"\s]*/(made|whole|watched|trial)\b')
 ACTOR = {"tool": "test", "run_id": "1"}
 RULES = Retention(grace=0.0, keep_last=1, keep_ops=0.0)
@@ -420,16 +424,25 @@ def look(place):
     return json.dumps([inside, outside, names], sort_keys=True)
 
 
-def is_first(act, found, before):
-    """Whether a root is as before, but for a name of what its folder holds."""
+def is_first(act, place, found, before):
+    """Whether a root is as before, but that what its folder holds has been kept and named."""
     if not act.keeps_first:
         return False
     now, was = json.loads(found), json.loads(before)
-    return now[:2] == was[:2] and now[2].keys() - was[2].keys() <= {f"folders/{NAME}"}
+    name = f"folders/{NAME}"
+    others = [{ref: oid for ref, oid in refs.items() if ref != name} for refs in (now[2], was[2])]
+    if now[:2] != was[:2] or others[0] != others[1] or now[2].get(name) == was[2].get(name):
+        return False
+    return place.kept(place.refs()[name]) == place.read()
 
 
-def check_sound(place):
-    """After recovery: nothing left of the interruption, a chain without gaps, a store in order."""
+def check_sound(place, *, forgiven=CUT_OFF):
+    """After recovery: nothing left of the interruption, a chain without gaps, a store in order.
+
+    Args:
+        place: the root.
+        forgiven: findings that do no harm after what happened to it.
+    """
     if not place.root.has_store:
         return
     place.recover()
@@ -437,5 +450,5 @@ def check_sound(place):
     numbers = [state.number for state in place.root.states.history()]
     newest = numbers[0] if numbers else 0  # a collection may have dropped the oldest
     assert numbers == list(range(newest, newest - len(numbers), -1)), numbers
-    found = [row for row in fsck(place.root, place.who).findings if row.code not in HARMLESS]
+    found = [row for row in fsck(place.root, place.who).findings if row.code not in forgiven]
     assert found == [], found

@@ -10,10 +10,19 @@ from __future__ import annotations
 
 import collections
 import json
+import os
 
 import pytest
 
-_NAME = "figures"
+_NAME, _CPU = "figures", "cpu seconds"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item):
+    """How much of the processors a test and the processes that it waited for took."""
+    began = sum(os.times()[:4])
+    yield
+    item.user_properties.append((_CPU, sum(os.times()[:4]) - began))
 
 
 @pytest.fixture
@@ -36,10 +45,13 @@ def _line(what, counts):
 def summarise(reporter) -> None:
     """Write the sums, and where a long run spent its time, to the end of a run."""
     sums: dict[str, collections.Counter] = {}
-    spent = collections.Counter()
+    spent, worked = collections.Counter(), collections.Counter()
     for report in (r for rows in reporter.stats.values() for r in rows if hasattr(r, "when")):
-        spent["/".join(report.nodeid.partition("::")[0].split("/")[:2])] += report.duration
+        place = "/".join(report.nodeid.partition("::")[0].split("/")[:2])
+        spent[place] += report.duration
         for name, value in report.user_properties if report.when == "call" else ():
+            if name == _CPU:
+                worked[place] += value
             if name == _NAME and report.passed:
                 what, counts = json.loads(value)
                 sums.setdefault(what, collections.Counter()).update(counts)
@@ -48,5 +60,6 @@ def summarise(reporter) -> None:
         for what, counts in sorted(sums.items()):
             reporter.write_line(_line(what, counts))
     if sum(spent.values()) > 600:
-        rows = (f"{place} {seconds:.0f} s" for place, seconds in spent.most_common())
-        reporter.write_line(f"time of all processes: {', '.join(rows)}")
+        reporter.section("where the time went: seconds in all processes, of them computing")
+        for place, seconds in spent.most_common():
+            reporter.write_line(f"{seconds:7.0f} {worked[place]:7.0f}  {place}")

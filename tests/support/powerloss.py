@@ -18,9 +18,13 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import stat
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from support.pairs import Pair
+from usrstore.odb import durable
 
 BLOCK = 4096
 CORNERS = ("nothing", "names", "bytes")
@@ -332,3 +336,47 @@ def survivals(moment, dice):
         if key not in seen:
             seen.add(key)
             yield f"{kind} {seed}", tree, files
+
+
+@dataclass(frozen=True)
+class Blackout:
+    """Two roots as a machine may come up with them.
+
+    Attributes:
+        pair: the roots.
+        at: when the power went, and what was forgotten.
+        done: whether the command had ended.
+    """
+
+    pair: Pair
+    at: str
+    done: bool
+
+
+def blackouts(pair, act, home, *, stride, dice, falls=""):
+    """Run `act` on a pair once, and lay out what its disk may have become at every stride-th moment.
+
+    Args:
+        pair: two roots below `home / "watched"`.
+        act: of one argument, the pair.
+        home: a folder of the test's own.
+        stride: of the moments, from the last backwards.
+        dice: how many mixtures are tried beside the corners.
+        falls: `here` or `there` if only that machine's power goes.
+    """
+    disk = Disk(home / "watched", home / "aside")
+    with durable.tapped(disk):
+        act(pair)
+    for number in range(len(disk) - 1, -1, -stride):
+        moment = disk.at(number, sure=falls and ("there" if falls == "here" else "here"))
+        for name, tree, files in survivals(moment, dice):
+            last = disk.calls[number - 1] if number else None
+            at = f"{name} after change {number} of {len(disk) - 1}: {last}"
+            disk.show(tree, files, home / "trial")
+            trial = Pair(
+                replace(pair.here, path=home / "trial" / "here"),
+                replace(pair.there, path=home / "trial" / "there"),
+            )
+            yield Blackout(trial, at, done=number == len(disk) - 1)
+            shutil.rmtree(home / "trial")
+    disk.close()

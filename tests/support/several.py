@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from support import datasets
+from support.pairs import Pair
+from usrstore.objects.ids import Kind, hash_object
+from usrstore.objects.names import head_ref
+from usrstore.odb import reach
 from usrstore.verbs import many
 from usrstore.verbs.options import Options
 
@@ -45,3 +51,63 @@ def run(action, pair, peer=None, *, lock_timeout_s=0.3, agree=lambda _plans: Tru
         return many.transfer(action, sites, peer, "r", Options(**options), agree=agree)
     finally:
         peer.close()
+
+
+@dataclass(frozen=True)
+class Scenario:
+    name: str
+    action: str
+    crash: str
+    before: dict
+    here: dict
+    there: dict
+    after: dict
+
+    @property
+    def side(self):
+        return "there" if self.action == "push" else "here"
+
+    def prepare(self, home):
+        pair = Pair.make(home)
+        write(pair.here, OLD)
+        if self.before:
+            run("push", pair)
+            write(pair.here, self.here)
+            write(pair.there, self.there)
+        return pair
+
+
+SCENARIOS = [
+    Scenario("push, the client dies", "push", "here", OLD, NEW, OLD, NEW),
+    Scenario("push, the host dies", "push", "there", OLD, NEW, OLD, NEW),
+    Scenario("first push, the host dies", "push", "there", {}, OLD, {}, OLD),
+    Scenario("pull", "pull", "", OLD, OLD, NEW, NEW),
+]
+
+
+def check_all_or_none(scenario, pair):
+    for place in (pair.here, pair.there):
+        if place.root.has_store:
+            place.recover()
+            assert place.root.journaled() == []
+    place = getattr(pair, scenario.side)
+    found = read(place)
+    empty = {key: {} for key in NAMES}
+    assert found in (scenario.before or empty, scenario.after)
+    if found == scenario.after:
+        heads_agree(place, found)
+        return "after"
+    heads = [place.refs().get(head_ref(name)) for name in NAMES]
+    if scenario.before and all(heads):
+        heads_agree(place, found)
+    else:
+        assert not any(heads)
+    return "before"
+
+
+def heads_agree(place, files):
+    refs, get = place.refs(), place.root.database.get
+    for name in NAMES:
+        tree = reach.manifest(get, refs[head_ref(name)]).tree
+        contents = {path: entry.content for path, entry in reach.listing(get, tree).items()}
+        assert contents == {p: hash_object(Kind.CHUNK, data) for p, data in files[name].items()}

@@ -226,12 +226,16 @@ def interrupted(pair):
     from support.faults import Crash, count_calls, in_child
 
     trial = pair.copy_to(pair.here.path.parent / "trial")
-    calls = count_calls(lambda: run("pull", trial))
-    written = [n for n, (_, path) in enumerate(calls, 1) if "/journal/" in path]
-    last = max(n for n in written if calls[n - 1][0] == "rename")
+    inside = str(trial.here.path / ".usr" / "journal")
+    calls = count_calls(lambda: run("pull", trial), within=inside)
+    last = max(n for n, (op, _) in enumerate(calls, 1) if op == "rename")
     in_child(
         lambda: run("pull", pair),
-        tap=Crash(when="after", number=last),
+        tap=Crash(
+            within=inside.replace(str(trial.here.path), str(pair.here.path)),
+            number=last,
+            when="after",
+        ),
         log=pair.here.path.parent / "log",
     )
     for name in NAMES:
@@ -259,6 +263,7 @@ def test_a_whole_group_is_finished_whichever_dataset_is_asked_for(interrupted):
 
 
 def test_a_group_without_one_of_its_journals_is_taken_back(interrupted):
+    """As it is when a command dies between writing the one and the other."""
     pair, _ = interrupted
     before = number(pair.here)
     os.remove(pair.here.root.journal_path("ns/x"))
