@@ -212,16 +212,16 @@ def prepared(memory_home, moto_server, warm, tmp_path_factory):
 def every(stride):
     rows = [pytest.param(name, stride, id=name.replace(" ", "-")) for name in SCENARIOS]
     rows += [
-        pytest.param(name, 1, id=f"{name.replace(' ', '-')}-everywhere", marks=pytest.mark.slow)
+        pytest.param(name, 1, id=f"{name.replace(' ', '-')}-everywhere", marks=pytest.mark.deep)
         for name in SCENARIOS
     ]
     return pytest.mark.parametrize(("name", "stride"), rows)
 
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = pytest.mark.timeout(3600)
 
 
-@every(4)
+@every(7)
 def test_killed_at_any_request_a_verb_leaves_one_state(
     name, stride, prepared, home, moto_server, figures
 ):
@@ -238,7 +238,7 @@ def test_killed_at_any_request_a_verb_leaves_one_state(
         if not reached:
             break
     assert not reached, "it asked on and on"
-    assert points > 6 // stride
+    assert points
     figures("clients of a bucket killed at a request", kills=points)
 
 
@@ -265,7 +265,7 @@ def killed_at_request(scenario, site, server, number, fate):
     return reached
 
 
-@every(24)
+@every(60)
 def test_killed_at_any_change_to_its_disk_a_client_of_a_bucket_leaves_one_state(
     name, stride, prepared, home, figures
 ):

@@ -31,7 +31,7 @@ from usrstore.odb.database import Database
 from usrstore.odb.states import States
 from usrstore.verbs.fsck import fsck
 
-PROCESSES, STEPS = 16, 5
+PROCESSES = 16
 
 
 def begin(home, endpoint, server, prefix):
@@ -130,15 +130,17 @@ def check(home, lake, said, figures):
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("kind", "seed"),
+    ("kind", "seed", "steps"),
     [
-        ("moto", 1),
-        *(pytest.param("moto", n, marks=pytest.mark.slow) for n in range(2, 8)),
-        *(pytest.param("ceph", n, marks=pytest.mark.slow) for n in range(1, 3)),
+        ("moto", 1, 2),
+        pytest.param("moto", 2, 5, marks=pytest.mark.slow),
+        pytest.param("ceph", 3, 5, marks=pytest.mark.slow),
+        *(pytest.param("moto", n, 8, marks=pytest.mark.deep) for n in range(4, 12)),
+        *(pytest.param("ceph", n, 8, marks=pytest.mark.deep) for n in range(12, 15)),
     ],
 )
-def test_sixteen_processes_at_one_bucket_lose_nothing(home, request, figures, kind, seed):
+def test_sixteen_processes_at_one_bucket_lose_nothing(home, request, figures, kind, seed, steps):
     server, prefix = request.getfixturevalue(f"{kind}_server"), buckets.fresh()
-    said = race(home, server, prefix, seed, STEPS)
+    said = race(home, server, prefix, seed, steps)
     check(home, buckets.read_all(server, prefix), said, figures)
     assert {row[1] for row in said if row[0] == "done"} <= set(bucketrace.DEEDS)

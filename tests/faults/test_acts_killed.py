@@ -47,7 +47,7 @@ def parts(place):
     return sorted(int(name.removeprefix("part-").removesuffix(".parquet")) for name in names)
 
 
-def test_killed_at_random_moments_files_and_events_agree(place):
+def test_killed_at_random_moments_files_and_events_agree(place, figures):
     rng = random.Random(7)
     interrupted = 0
     for round_ in range(ROUNDS):
@@ -65,7 +65,7 @@ def test_killed_at_random_moments_files_and_events_agree(place):
         assert sorted(logged(place)) == parts(place)
         assert os.listdir(place.root.stage_path(DATASET)) == []
     assert parts(place)
-    print(f"{interrupted} of {ROUNDS} were killed with a journal")
+    figures("writers of parts, killed", kills=ROUNDS, with_a_journal=interrupted)
 
 
 def test_an_import_that_is_killed_has_all_its_rows_or_none(place):

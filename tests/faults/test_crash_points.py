@@ -33,7 +33,6 @@ def prepared(memory_home):
             trial = pair.copy_to(home / "trial", linked=scenario.linked)
             within = trial.here.path.parent / scenario.crash if scenario.crash else home
             calls, points = moments_of(lambda: scenario.act(trial), within=within)
-            print(f"{scenario.name}: {len(calls)} changes, {len(points)} crash points")
             made[scenario.name] = pair, calls, points, trial.here.outside(), trial.there.outside()
         return made[scenario.name]
 
@@ -42,7 +41,7 @@ def prepared(memory_home):
 
 @pytest.mark.parametrize("shard", range(SHARDS))
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name.replace(" ", "-"))
-def test_killed_at_any_change_the_verb_leaves_one_state(scenario, shard, prepared, home):
+def test_killed_at_any_change_the_verb_leaves_one_state(scenario, shard, prepared, home, figures):
     pair, calls, points, *after = prepared(scenario)
     assert calls
     for number, when in points[shard::SHARDS]:
@@ -63,6 +62,9 @@ def test_killed_at_any_change_the_verb_leaves_one_state(scenario, shard, prepare
         except Exception as exc:
             raise AssertionError(at) from exc
         shutil.rmtree(trial.here.path.parent)
+    figures(
+        "commits, pushes and pulls killed at a change to the disk", kills=len(points[shard::SHARDS])
+    )
 
 
 class Watch(Moments):

@@ -155,12 +155,12 @@ def rows(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def check(here, there, said):
+def check(here, there, said, figures):
     told = collections.Counter((row[0], row[1]) for row in said if row[0] in ("done", "refused"))
-    print(
-        f"{sum(told.values())} deeds: "
-        + ", ".join(f"{a} {b} {n}" for (a, b), n in sorted(told.items()))
-    )
+    figures(
+        "deeds of sixteen processes at one store",
+        deeds=told.total(), **{f"{b} {a}": n for (a, b), n in sorted(told.items())},
+    )  # fmt: skip
     assert [row for row in said if row[0] == "refused" and row[3]] == [], "only losers are refused"
     assert [row for row in said if row[0] == "found" and row[1]] == [], (
         "a check at work finds nothing"
@@ -187,5 +187,5 @@ def check(here, there, said):
 @pytest.mark.parametrize(
     "seed", [1, *(pytest.param(n, marks=pytest.mark.deep) for n in range(2, 8))]
 )
-def test_sixteen_processes_on_one_store_lose_nothing(home, seed):
-    check(*race(home, seed, STEPS))
+def test_sixteen_processes_on_one_store_lose_nothing(home, seed, figures):
+    check(*race(home, seed, STEPS), figures)

@@ -40,7 +40,7 @@ def prepared(memory_home):
 
 @pytest.mark.parametrize("shard", SHARD)
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name.replace(" ", "-"))
-def test_killed_at_any_change_all_datasets_moved_or_none(scenario, shard, prepared, home):
+def test_killed_at_any_change_all_datasets_moved_or_none(scenario, shard, prepared, home, figures):
     pair, calls, points = prepared(scenario)
     assert calls
     seen = set()
@@ -60,4 +60,8 @@ def test_killed_at_any_change_all_datasets_moved_or_none(scenario, shard, prepar
         except Exception as exc:
             raise AssertionError(at) from exc
         shutil.rmtree(trial.here.path.parent)
+    figures(
+        "pushes and pulls of two datasets killed at a change to the disk",
+        kills=len(points[shard::SHARDS]),
+    )
     assert seen == {"before", "after"}, "this shard tried one outcome only"

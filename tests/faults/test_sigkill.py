@@ -63,7 +63,7 @@ def prepared(memory_home):
 
 
 @pytest.mark.parametrize("shard", range(SHARDS))
-def test_killed_at_random_moments_a_push_ends_clean(shard, prepared, home):
+def test_killed_at_random_moments_a_push_ends_clean(shard, prepared, home, figures):
     pair, seconds = prepared
     rng = random.Random(20_240 + shard)
     interrupted = 0
@@ -93,7 +93,7 @@ def test_killed_at_random_moments_a_push_ends_clean(shard, prepared, home):
         wait_for(lambda server=server: not is_alive(server))
         check(trial, at)
         shutil.rmtree(trial.here.path.parent)
-    print(f"{interrupted} of {ROUNDS // SHARDS} pushes were interrupted")
+    figures("pushes through pipes, killed", pushes=ROUNDS // SHARDS, interrupted=interrupted)
     assert interrupted
 
 
