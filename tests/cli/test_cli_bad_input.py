@@ -47,15 +47,22 @@ BAD_IDS = [
 @pytest.mark.parametrize("verb", ["push", "pull", "diff", "fetch"])
 def test_bad_dataset_ids(lab, dataset, verb):
     flags = {"diff": [], "fetch": ["--"]}.get(verb, ["-y", "--"])  # after diff's -- come paths
-    pattern = verb != "fetch" and any(mark in dataset for mark in "?*[")
-    code, status = ("dataset-not-found", 4) if pattern else ("invalid-name", 3)
+    code, status = fate(dataset)
+    if any(mark in dataset for mark in "?*["):
+        code, status = "dataset-not-found", 4
     refused(lab, [verb, *flags, dataset, "lab"], code, status)
 
 
 @pytest.mark.parametrize("dataset", BAD_IDS)
 def test_bad_dataset_ids_of_commands_about_the_folder(lab, dataset):
     for command in ("commit", "status"):
-        lab.usr(command, "--", dataset).failed("invalid-name", 3)
+        lab.usr(command, "--", dataset).failed(*fate(dataset))
+
+
+def fate(dataset):
+    """What can only be a path is looked for where it leads: above these there is no root."""
+    path = dataset.startswith(("/", "../", "~")) or dataset == ".."
+    return ("no-root", 4) if path else ("invalid-name", 3)
 
 
 def test_a_folder_that_is_no_dataset(lab):
