@@ -185,7 +185,7 @@ def check_end(scenario, site):
 
 
 # ── trials ──────────────────────────────────────────────────────────────────────────────
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def warm(memory_home):
     home = memory_home / "bucket-crash"
     home.mkdir()
@@ -193,7 +193,7 @@ def warm(memory_home):
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def prepared(memory_home, moto_server, warm, tmp_path_factory):
     """Each scenario's root and bucket, made when first asked for."""
     config, made = make_config(tmp_path_factory.mktemp("config")), {}

@@ -20,7 +20,7 @@ from usrstore.odb import durable
 SHARDS = 4
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def prepared(memory_home):
     """Each scenario's pair and its changes, made when first asked for."""
     made = {}

@@ -205,12 +205,12 @@ NAMES = {
 
 
 # ── the store that is damaged ───────────────────────────────────────────────────────────
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def person(tmp_path_factory):
     return make_config(tmp_path_factory.mktemp("person"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def templates(memory_home, person):
     """A store with two kept states, a remote that has both, and something interrupted."""
     made = {}

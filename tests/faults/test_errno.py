@@ -44,7 +44,7 @@ VERBS = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def prepared(memory_home):
     made = {}
 

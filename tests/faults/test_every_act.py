@@ -72,7 +72,7 @@ def every(stride, whole=pytest.mark.deep):
     return pytest.mark.parametrize(("name", "stride"), rows)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def prepared(memory_home):
     """Each act's root, its changes, and how it looks before and after; made when first asked for."""
     made = {}

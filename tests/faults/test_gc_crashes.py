@@ -50,7 +50,7 @@ def forgetting(home):
 ACTS = {"collect": collect, "repack": repack}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def prepared(memory_home):
     home = memory_home / "gc-crash"
     pair, made = forgetting(home)

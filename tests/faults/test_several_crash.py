@@ -18,7 +18,7 @@ SHARDS = 8
 SHARD = [0, *(pytest.param(number, marks=pytest.mark.slow) for number in range(1, SHARDS))]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def prepared(memory_home):
     made = {}
 

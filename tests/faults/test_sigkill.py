@@ -48,7 +48,7 @@ def wait_for(condition):
         time.sleep(0.001)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def prepared(memory_home):
     """The pair, and how long a push takes once the other end has begun."""
     home = memory_home / "sigkill"

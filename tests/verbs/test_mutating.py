@@ -269,10 +269,10 @@ def test_what_is_announced_must_be_written(place):
 
 
 # ── crashes ─────────────────────────────────────────────────────────────────────────────
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def prepared(memory_home):
     """A root before and after an act, and the changes to the disk that the act makes."""
-    home = memory_home / "acts"
+    home = memory_home / "mutating"
     made = {}
     for name, act in (("change", change), ("init", init)):
         root = home / name / "root"
