@@ -16,7 +16,7 @@ import pytest
 
 from support.battle import Battle, Cold, Swift, forces
 
-QUICK, CI = {True: 60, False: 6}, 400
+QUICK, CI = {True: 60, False: 6}, 450  # in CI more than five hundred in all
 BATTLE = {True: 500, False: 50}  # kills for which one set of stores serves
 KILLS = int(os.environ.get("USR_KILLS", "10000"))  # of the deep run
 COLD = int(os.environ.get("USR_COLD_KILLS", str(KILLS // 33)))
