@@ -87,12 +87,12 @@ def seen(data: bytes) -> None:
     with _root(seen_json=data) as root:
         notes = root.notes()
         list(memory.memories(root))
-        memory.last_seen(root, "r")
-        memory.last_head(root, "r", "ns/x")
+        before = memory.mark(root, "r", "ns/x")
         memory.pinned(root, "r", "ns/x")
         memory.signed(root, "r", "ns/x")
         memory.pin(root, "r", "ns/x", "SHA256:x", at_us=1)
-        memory.remember(root, "r", "ns/x", Seen(1, StateId(ObjectId(bytes(32)))), None, at_us=1)
+        one = Seen(1, StateId(ObjectId(bytes(32))))
+        memory.remember(root, "r", "ns/x", one, None, since=before, at_us=1)
         assert root.notes() != notes
 
 

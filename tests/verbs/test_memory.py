@@ -14,7 +14,7 @@ WRITERS, EACH = 6, 8
 def remember(home, writer):
     for n in range(EACH):
         name, root = f"ns/{writer}-{n}", Root(str(home))
-        memory.remember(root, "r", name, None, oid(name), at_us=1)
+        memory.remember(root, "r", name, None, oid(name), since=memory.Mark(), at_us=1)
         memory.offer(root, name, oid(name), None, ())
 
 
@@ -38,7 +38,7 @@ def test_nothing_is_forgotten_of_what_others_remember_at_the_same_time(home):
         children.append(child)
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * WRITERS
     names = [f"ns/{writer}-{n}" for writer in range(WRITERS) for n in range(EACH)]
-    assert [memory.last_head(root, "r", name) for name in names] == [oid(n) for n in names]
+    assert [memory.mark(root, "r", name).head for name in names] == [oid(n) for n in names]
     assert set(memory.offered(root)) == {oid(name) for name in names}
 
 

@@ -56,8 +56,7 @@ def look(root: Root, who: Who, peer: Peer, remote: str, dataset: DatasetId) -> F
     return Found(
         remote,
         dataset,
-        memory.last_seen(root, remote),
-        memory.last_head(root, remote, dataset),
+        *memory.mark(root, remote, dataset),
         answer.state,
         answer.head,
         status,

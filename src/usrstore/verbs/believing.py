@@ -26,7 +26,7 @@ from usrstore.trust.policy import Mode, Policy, Verified
 from usrstore.trust.signers import AllowedSigner, AllowedSigners
 from usrstore.trust.sshsig import PublicKey
 from usrstore.verbs import memory
-from usrstore.verbs.memory import last_head, last_seen
+from usrstore.verbs.memory import Mark
 from usrstore.verbs.retention import parse_duration
 from usrstore.verbs.site import Site
 
@@ -157,14 +157,14 @@ def check_incoming(
     return verified
 
 
-def check_progress(site: Site, remote: str, answer: Compared) -> None:
-    """A remote may only go on from where it was seen last.
+def check_progress(site: Site, remote: str, answer: Compared, since: Mark) -> None:
+    """A remote may only go on from where it had been seen before it was asked.
 
     Raises:
         RollbackError: it went back, or lost its history.
         ForkError: it has another history than the one that was seen.
     """
-    seen = last_seen(site.root, remote)
+    seen, before = since
     accept = (
         "if that was done on purpose (a backup restored, a store remade): usr trust accept "
         f"{remote} {site.dataset}, or --accept-rollback once"
@@ -182,7 +182,6 @@ def check_progress(site: Site, remote: str, answer: Compared) -> None:
             "that was seen before; nothing was changed",
             hint=accept,
         )
-    before = last_head(site.root, remote, site.dataset)
     if before is None or answer.head == before:
         return
     if answer.head is None:

@@ -16,9 +16,8 @@ from usrstore.errors import UsrError
 from usrstore.objects.names import DatasetId
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.remote.peer import Peer
-from usrstore.verbs import memory
 from usrstore.verbs.audit import SyncResult
-from usrstore.verbs.meeting import Meeting
+from usrstore.verbs.meeting import Meeting, mark_progress
 from usrstore.verbs.options import OnMeeting, Options
 from usrstore.verbs.problems import inventory_check
 from usrstore.verbs.pull import bring_tags, pull
@@ -141,10 +140,7 @@ def _is_noted(plan: SyncResult) -> bool:
 
 
 def _remember(met: Meeting) -> None:
-    site, answer = met.site, met.answer
-    memory.remember(
-        site.root, met.remote, site.dataset, answer.state, answer.head, at_us=site.who.now_us()
-    )
+    mark_progress(met, met.answer.state, met.answer.head)
 
 
 def counted(emit: Emit, dataset: DatasetId, number: int, count: int) -> Emit:

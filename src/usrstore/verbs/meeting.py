@@ -13,7 +13,7 @@ from usrstore.objects.progress import Emit, Event, silent
 from usrstore.objects.tree import Listing
 from usrstore.odb import reach
 from usrstore.odb.states import Change
-from usrstore.remote.peer import Ask, Compared, Intent, Peer
+from usrstore.remote.peer import Ask, Compared, Intent, Peer, Seen
 from usrstore.trust.policy import Mode, Verified
 from usrstore.verbs import believing, memory, tagging
 from usrstore.verbs.recover import recover
@@ -37,6 +37,7 @@ class Meeting:
         local, there: the two listings.
         comparison: how they differ.
         judged: who changed.
+        since: how far the remote had come before it was asked.
         head: our head; synced: the manifest of the last sync.
         arrived: that manifest, if it came there by a push of ours that was never answered.
     """
@@ -49,6 +50,7 @@ class Meeting:
     there: Listing
     comparison: Comparison
     judged: Judged
+    since: memory.Mark
     head: ManifestId | None
     synced: ManifestId | None
     arrived: ManifestId | None = None
@@ -93,6 +95,7 @@ def meet(
         found.store(site.overlay.put)
     head, synced = _marks(site, remote)
     emit(Event("plan", text=remote))
+    since = memory.mark(site.root, remote, site.dataset)
     answer = peer.compare(
         Ask(
             dataset=site.dataset,
@@ -100,7 +103,7 @@ def meet(
             root=found.tree if found else None,
             have=frozenset(found.nodes) if found else frozenset(),
             known=frozenset(list(site.ancestry(head))[:_KNOWN]),
-            seen=None if accept_rollback else memory.last_seen(site.root, remote),
+            seen=None if accept_rollback else since.state,
             lock_timeout_s=site.lock_timeout_s,
             verify_registry=verify_registry,
         )
@@ -114,7 +117,7 @@ def meet(
     for manifest, data in answer.manifests.items():
         site.overlay.put(Kind.MANIFEST, manifest, data)
     if not accept_rollback:
-        believing.check_progress(site, remote, answer)
+        believing.check_progress(site, remote, answer, since)
     if stale := believing.check_age(site, remote, answer):
         emit(Event("note", text=stale))
     if found is None and not answer.exists:
@@ -138,6 +141,7 @@ def meet(
         there=there,
         comparison=compare(local, there),
         judged=_judge(site, found, answer, local, there, head, synced),
+        since=since,
         head=head,
         synced=synced,
         arrived=arrived,
@@ -325,6 +329,18 @@ def remember_theirs(met: Meeting, verified: Verified | None) -> None:
         memory.remember_signer(
             site.root, met.remote, site.dataset, verified, at_us=site.who.now_us()
         )
+    mark_progress(met, answer.state, answer.head)
+
+
+def mark_progress(met: Meeting, state: Seen | None, head: ManifestId | None) -> None:
+    """How far the remote has come, judged against what was known when it was asked."""
+    site = met.site
     memory.remember(
-        site.root, met.remote, site.dataset, answer.state, answer.head, at_us=site.who.now_us()
+        site.root,
+        met.remote,
+        site.dataset,
+        state,
+        head,
+        since=met.since,
+        at_us=site.who.now_us(),
     )

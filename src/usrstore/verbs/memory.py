@@ -34,6 +34,13 @@ class Pin(NamedTuple):
     since_us: int | None
 
 
+class Mark(NamedTuple):
+    """How far a remote had come: its newest state, and the newest manifest of one dataset there."""
+
+    state: Seen | None = None
+    head: ManifestId | None = None
+
+
 _PATIENCE_S = 30.0
 MAX_OFFERS = 16  # of one dataset: pushes in a row that never heard whether they had arrived
 
@@ -63,24 +70,24 @@ def memories(root: Root) -> list[Memory]:
     """Everything that is remembered, by place and dataset."""
     notes = root.notes()
     keys = {tuple(key.split(" ", 1)) for part in ("pins", "signed") for key in notes.get(part, {})}
-    for place, mark in notes.get("remotes", {}).items():
-        keys |= {(place, dataset) for dataset in mark.get("heads", {})}
+    for place, noted in notes.get("remotes", {}).items():
+        keys |= {(place, dataset) for dataset in noted.get("heads", {})}
     return [_memory(notes, place, dataset) for place, dataset in sorted(keys)]
 
 
 def _memory(notes: dict[str, Any], place: str, dataset: str) -> Memory:
     key = f"{place} {dataset}"
     since = notes.get("pinned_us", {}).get(key, {})
-    mark = _mark(notes, place)
-    head = mark.get("heads", {}).get(dataset)
+    noted = _mark(notes, place)
+    head = noted.get("heads", {}).get(dataset)
     return Memory(
         place=place,
         dataset=dataset,
         pins=tuple(Pin(pin, since.get(pin)) for pin in notes.get("pins", {}).get(key, ())),
         signed=key in notes.get("signed", {}),
-        state=_state(mark),
-        head=ManifestId(ObjectId.parse(head)) if head else None,
-        head_us=mark.get("heads_us", {}).get(dataset),
+        state=_state(noted),
+        head=_manifest(head) if head else None,
+        head_us=noted.get("heads_us", {}).get(dataset),
     )
 
 
@@ -176,23 +183,24 @@ def unpin(root: Root, place: str, dataset: str, fingerprint: str | None = None) 
 # ── high-water marks ────────────────────────────────────────────────────────────────────
 def _mark(notes: dict[str, Any], remote: str) -> dict[str, Any]:
     marks = notes.get("remotes", {})
-    mark = marks.get(remote, {}) if isinstance(marks, dict) else {}
-    return mark if isinstance(mark, dict) else {}
+    noted = marks.get(remote, {}) if isinstance(marks, dict) else {}
+    return noted if isinstance(noted, dict) else {}
 
 
-def _state(mark: dict[str, Any]) -> Seen | None:
-    state = mark.get("state")
+def _state(noted: dict[str, Any]) -> Seen | None:
+    state = noted.get("state")
     return Seen(int(state[0]), StateId(ObjectId.parse(state[1]))) if state else None
 
 
-def last_seen(root: Root, remote: str) -> Seen | None:
-    """The newest state of a remote that we have dealt with."""
-    return _state(_mark(root.notes(), remote))
+def mark(root: Root, remote: str, dataset: str) -> Mark:
+    """How far a remote had come, as this root knows it.
 
-
-def last_head(root: Root, remote: str, dataset: str) -> ManifestId | None:
-    head = _mark(root.notes(), remote).get("heads", {}).get(dataset)
-    return ManifestId(ObjectId.parse(head)) if head else None
+    It is read before the remote is asked: another command of this root may deal with a newer
+    state meanwhile, and an answer that is older than that accuses nobody.
+    """
+    noted = _mark(root.notes(), remote)
+    head = noted.get("heads", {}).get(dataset)
+    return Mark(_state(noted), _manifest(head) if head else None)
 
 
 def remember(
@@ -202,24 +210,35 @@ def remember(
     state: Seen | None,
     head: ManifestId | None,
     *,
+    since: Mark,
     at_us: int,
 ) -> None:
-    """Note how far a remote has come; it will not be believed if it goes back."""
+    """Note how far a remote has come; it will not be believed if it goes back.
+
+    Args:
+        since: the mark against which that was judged. Where another command has moved it since,
+            the newer state stays: a slow answer takes no mark back.
+    """
     if state is None and head is None:
         return
     with _changing(root) as notes:
         before = _mark(notes, remote)
-        mark: dict[str, Any] = {
-            "heads": dict(before.get("heads", {})),
-            "heads_us": dict(before.get("heads_us", {})),
-        }
-        if state is not None:
-            mark["state"] = [state.number, state.oid.hex()]
-        if head is not None and mark["heads"].get(dataset) != head.hex():
-            mark["heads"][dataset] = head.hex()
-            mark["heads_us"][dataset] = at_us
-        if mark != before:
-            notes.setdefault("remotes", {})[remote] = mark
+        noted = copy.deepcopy(before)
+        now = _state(before)
+        newer = now in (None, since.state) or (state is not None and state.number > now.number)
+        if state is not None and newer:
+            noted["state"] = [state.number, state.oid.hex()]
+        heads = noted.setdefault("heads", {})
+        known = heads.get(dataset)
+        if head is not None and known != head.hex() and (newer or known == _hex(since.head)):
+            heads[dataset] = head.hex()
+            noted.setdefault("heads_us", {})[dataset] = at_us
+        if noted != before:
+            notes.setdefault("remotes", {})[remote] = noted
+
+
+def _hex(oid: ObjectId | None) -> str | None:
+    return None if oid is None else oid.hex()
 
 
 def accept(
@@ -236,17 +255,17 @@ def accept(
     What was seen of its other datasets stays: each of them is accepted by itself.
     """
     with _changing(root) as notes:
-        mark = dict(_mark(notes, remote))
+        noted = dict(_mark(notes, remote))
         for part in ("heads", "heads_us"):
-            mark[part] = {
-                name: value for name, value in mark.get(part, {}).items() if name != dataset
+            noted[part] = {
+                name: value for name, value in noted.get(part, {}).items() if name != dataset
             }
-        mark.pop("state", None)
+        noted.pop("state", None)
         if state is not None:
-            mark["state"] = [state.number, state.oid.hex()]
+            noted["state"] = [state.number, state.oid.hex()]
         if head is not None:
-            mark["heads"][dataset], mark["heads_us"][dataset] = head.hex(), at_us
-        notes.setdefault("remotes", {})[remote] = mark
+            noted["heads"][dataset], noted["heads_us"][dataset] = head.hex(), at_us
+        notes.setdefault("remotes", {})[remote] = noted
 
 
 def remembered(root: Root, place: str | None, dataset: str | None) -> Iterator[Memory]:
@@ -296,7 +315,7 @@ def offer(
         ]
         rows = [*left, Offer(manifest, head)][-MAX_OFFERS:]
         notes.setdefault("offers", {})[dataset] = [
-            [row.manifest.hex(), row.head.hex() if row.head else None] for row in rows
+            [row.manifest.hex(), _hex(row.head)] for row in rows
         ]
 
 

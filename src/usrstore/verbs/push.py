@@ -20,7 +20,7 @@ from usrstore.odb.states import Change
 from usrstore.remote.peer import Nodes, Peer, Piece, Proposal
 from usrstore.verbs import answering, believing, memory, tagging, vetting
 from usrstore.verbs.audit import Moved, SyncResult
-from usrstore.verbs.meeting import Meeting, meet, note_agreement
+from usrstore.verbs.meeting import Meeting, mark_progress, meet, note_agreement
 from usrstore.verbs.options import Agree, OnMeeting, Options, diverged
 from usrstore.verbs.problems import inventory_check
 from usrstore.verbs.relation import Relation
@@ -319,9 +319,6 @@ def _note(met: Meeting, manifest: ManifestId, options: Options, together: Togeth
 
     def remember() -> None:
         assert together.outcome is not None
-        state = together.outcome.state
-        memory.remember(
-            site.root, met.remote, site.dataset, state, manifest, at_us=site.who.now_us()
-        )
+        mark_progress(met, together.outcome.state, manifest)
 
     together.then(remember)
