@@ -325,7 +325,7 @@ def test_only_a_bucket_is_collected_from_afar(lab):
     assert f"usr --root {there} gc" in said.err
 
 
-@pytest.fixture(params=["moto", "ceph"])
+@pytest.fixture(params=[pytest.param("moto", marks=pytest.mark.deep), "ceph"])
 def server(request):
     return request.getfixturevalue(f"{request.param}_server")
 
