@@ -3,8 +3,10 @@
 What they do is told by `support.bucketrace`; they work in four roots, and every ninth reply to a
 PUT is lost on its way. Refusals are part of it (a ref that moved, a remote that is ahead, a
 folder that was being written); a bug, a traceback or a damaged object is not. In the bucket each
-state must name the one before, no head ever goes back, and every commit and every push that was
-said to be done must be in the history of what all agree on in the end.
+state must name the one before, no head ever goes back, and every push that was said to be done
+must be in the history of what all agree on in the end, as is every file of every commit. A commit
+must be in the history of the root that made it: where a push of the same folder at the same
+moment gave the bucket the same tree under another id, there is nothing left to send.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from support.pairs import Place
 from support.people import make_who
 from support.prefork import Warm
 from usrstore.dataset import registry
-from usrstore.objects.ids import Kind, ManifestId
+from usrstore.objects.ids import Kind, ManifestId, ObjectId
 from usrstore.objects.names import head_ref
 from usrstore.odb import reach
 from usrstore.odb.database import Database
@@ -99,8 +101,8 @@ def check_bucket(lake, said):
         for row in said:
             if row[:2] == ["file", dataset]:
                 assert row[2] in listed, "work was lost"
-            elif row[:2] == ["state", dataset]:
-                assert row[2] in {oid.hex() for oid in line}, "a state is in no history"
+            elif row[:2] == ["state", dataset] and row[3] == "b":
+                assert ManifestId(ObjectId.parse(row[2])) in line, "a push is in no history"
         for entry in listed.values():
             for oid, _ in reach.chunks(get, entry):
                 get(Kind.CHUNK, oid)
@@ -119,6 +121,11 @@ def check(home, lake, said, figures):
         first, *others = [datasets.read(place.path / dataset) for place in places]
         assert all(other == first for other in others), "in the end all have the same"
     for place in places:
+        for dataset in DATASETS:
+            line = place.site(dataset=dataset).ancestry(place.site(dataset=dataset).head())
+            for row in said:
+                if row[:2] == ["state", dataset] and row[3] == place.path.name:
+                    assert ManifestId(ObjectId.parse(row[2])) in line, "a commit is in no history"
         numbers = [state.number for state in place.root.states.history()]
         assert numbers == list(range(len(numbers), 0, -1)), "one line"
         assert fsck(place.root, place.who, deep=True).findings == []

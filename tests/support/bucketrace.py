@@ -79,12 +79,12 @@ class Racer:
         made = commit(self.site(dataset), message=path)
         self.say("file", dataset, path)
         if made.manifest:
-            self.say("state", dataset, made.manifest.hex(), "here")
+            self.say("state", dataset, made.manifest.hex(), self.place.path.name)
 
     def push(self, dataset):
         done = self.move(push.push, dataset)
-        if done.manifest is not None:
-            self.say("state", dataset, done.manifest.hex(), "there")
+        if done.state == "TRANSFERRED":
+            self.say("state", dataset, done.manifest.hex(), "b")
 
     def pull(self, dataset):
         self.move(pull.pull, dataset)
