@@ -138,12 +138,12 @@ class Host:
             recover(self._root, self._who, only=dataset)
         notes = []
         self._found = None
+        head = site.head() if self._root.has_store else None  # before the folder is read
         if site.exists:
             record = may_write and ask.intent != "diff"
             self._found = site.capture(record=record, emit=self._emit)
             if not self._found.listing:
                 self._found = None
-        head = site.head() if self._root.has_store else None
         if self._found and ask.intent == "pull" and may_write and self._root.has_store:
             head = self._snapshot(site, self._found, head)
         elif self._found and head is None:
@@ -179,7 +179,8 @@ class Host:
 
     def _snapshot(self, site: Site, found: Capture, head: ManifestId | None) -> ManifestId:
         """A signed, light state of the folder as it is, so that what is pulled has a name."""
-        oid = site.snapshot(found, message="snapshot for a pull")
+        above = [] if head is None else [head]
+        oid = site.snapshot(found, message="snapshot for a pull", parents=above)
         if oid != head:
             site.overlay.flush()
             self._root.states.advance(

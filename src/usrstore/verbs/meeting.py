@@ -81,6 +81,7 @@ def meet(
     found = None
     if intent != "diff" and site.root.has_store and site.root.writable:
         recover(site.root, site.who, only=site.dataset, lock_timeout_s=site.lock_timeout_s)
+    head, synced = _marks(site, remote)  # a head that moves while the folder is read is noticed
     if site.exists:
         found = site.capture(
             record=site.root.has_store, wait=intent != "diff", emit=_minding(peer, emit)
@@ -93,7 +94,6 @@ def meet(
         )
     if found:
         found.store(site.overlay.put)
-    head, synced = _marks(site, remote)
     emit(Event("plan", text=remote))
     since = memory.mark(site.root, remote, site.dataset)
     answer = peer.compare(
@@ -292,11 +292,15 @@ def note_agreement(
         joint.then(lambda: remember_theirs(met, verified))
 
 
-def go_on(met: Meeting) -> None:
-    """Let our history hold what a push of ours brought there, as if its answer had come."""
+def go_on(met: Meeting) -> ManifestId | None:
+    """Let our history hold what a push of ours brought there, as if its answer had come.
+
+    Returns:
+        Our head.
+    """
     site, arrived = met.site, met.arrived
     if arrived is None or met.found is None:
-        return
+        return met.head
     head = arrived
     if met.head is not None and met.head not in site.ancestry(arrived):  # both came after it
         message = f"goes on from a push to {met.remote}"
@@ -308,6 +312,7 @@ def go_on(met: Meeting) -> None:
         tracking: Change(site.root.states.refs().get(tracking), arrived),
     }
     site.root.states.advance(changes, site.who.act("the push that was never answered"))
+    return head
 
 
 def take_tags(met: Meeting, mode: Mode, emit: Emit) -> None:

@@ -84,12 +84,14 @@ def merge(
     recover(site.root, site.who, only=site.dataset, lock_timeout_s=site.lock_timeout_s)
     site.root.check_dataset(site.dataset)
     with site.transfer_lock():
+        head = site.head()
         found = site.capture(record=True, wait=True, emit=emit)
         try:
             return unite(
                 site,
                 theirs,
                 found,
+                head,
                 name=name,
                 choices=choices,
                 remote=remote,
@@ -108,6 +110,7 @@ def unite(
     site: Site,
     theirs: ManifestId,
     found: Capture,
+    head: ManifestId | None,
     *,
     name: str,
     choices: Choices | None = None,
@@ -127,6 +130,7 @@ def unite(
         site: the dataset; its folder is our side, committed or not.
         theirs: the other side, whole in the store or among what the folder holds.
         found: the folder as captured a moment ago.
+        head: ours, as it was before that: what others keep meanwhile must not be forgotten.
         name: what people call it.
         choices: what a person decided.
         remote: where it came from, to be remembered if there are conflicts.
@@ -149,7 +153,8 @@ def unite(
             f"{theirs.short} is a state of {site.manifest(theirs).dataset}, not of "
             f"{site.dataset}; nothing was changed"
         )
-    ours = site.snapshot(found, message=f"before merging {name}")
+    above = [] if head is None else [head]
+    ours = site.snapshot(found, message=f"before merging {name}", parents=above)
     ancestry = site.ancestry(ours)
     if theirs in ancestry:
         return MergeResult("NO-OP", ours, ours, theirs, Report())
@@ -172,7 +177,7 @@ def unite(
             if dry_run:
                 return MergeResult("DRY-RUN", ours, ours, theirs, report)
             facts = _facts(site, found, inside, merged, theirs)
-            _record(site, ours)
+            _record(site, head, ours)
             forwards = ours in site.ancestry(theirs)  # nothing of ours that theirs has not
             manifest = (
                 theirs if forwards else _manifest(site, merged, (ours, theirs), facts, name, policy)
@@ -189,9 +194,8 @@ def unite(
     return MergeResult(state, manifest, ours, theirs, report)
 
 
-def _record(site: Site, ours: ManifestId) -> None:
+def _record(site: Site, head: ManifestId | None, ours: ManifestId) -> None:
     """Give what the folder holds a name of its own, so that an undo of the merge goes back to it."""
-    head = site.head()
     if ours != head:
         site.overlay.flush()
         change = {head_ref(site.dataset): Change(head, ours)}

@@ -164,7 +164,7 @@ def _merge(
         payload = storing.store(met, peer, new, emit, here=here.try_read)
         theirs = their_manifest(met, verified) or _as_found(met)
         site.overlay.flush()
-        go_on(met)
+        head = go_on(met)
         refs = site.root.states.refs()
         tracking = remote_ref(met.remote, site.dataset)
         moves = {tracking: Change(refs.get(tracking), theirs)}
@@ -181,6 +181,7 @@ def _merge(
             site,
             theirs,
             found,
+            head,
             name=met.remote,
             choices=options.choices,
             remote=met.remote,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from usrstore.errors import ConflictError, RegistryError, TrustError
+from usrstore.errors import ConflictError, RefConflictError, RegistryError, TrustError
 from usrstore.objects import tree
 from usrstore.objects.compare import compare, same
 from usrstore.objects.ids import ChunkId, Kind, ManifestId, ObjectId, RecipeId
@@ -91,6 +91,7 @@ def push(
     reason = " ".join(("push", *options.policy))
     with ending(together, site.root, site.who, reason) as joint:
         joint.hold(site.transfer_lock())
+        _check_head(met)
         _remember(met)
         with inventory_check("post-push"):
             manifest, payload, resumed = _send(
@@ -102,6 +103,16 @@ def push(
     return SyncResult(
         "push", "TRANSFERRED", met, options.checks, manifest, None, moved, scope=options.scope
     )
+
+
+def _check_head(met: Meeting) -> None:
+    """What was kept here while the ends were compared belongs into what is sent."""
+    if met.site.head() != met.head:
+        raise RefConflictError(
+            f"{met.site.dataset} was kept by another command while it was compared; "
+            "nothing was changed, here or there",
+            hint="run the same command again",
+        )
 
 
 def _remember(met: Meeting) -> None:

@@ -1,0 +1,138 @@
+"""A commit that another command makes while a transfer looks at the folder is never forgotten.
+
+Whatever is made of what was seen before it would drop it from history, or take back what it
+kept. So the transfer gives way, and says so; run again, it takes the commit with it.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from support.datasets import events, old_files
+from support.pairs import Pair, Place
+from usrstore.errors import ConflictError, RefConflictError
+from usrstore.verbs import fetch, merge, pull
+from usrstore.verbs.options import Options
+from usrstore.verbs.site import Site
+
+NEWS = "_artifacts/news"
+
+
+class Once:
+    """Something that is kept at a place once, at the moment that the test says."""
+
+    def __init__(self, place):
+        self.place = place
+        self.kept = None
+
+    def __call__(self):
+        if self.kept is None:
+            self.kept = True  # a commit captures, too
+            self.kept = self.place.commit("meanwhile").manifest
+
+
+@pytest.fixture
+def pair(home):
+    """Both ends have gone on, and all can be merged."""
+    pair = Pair.make(home / "one", files=old_files())
+    pair.push()
+    there = Pair(Place(home / "colleague"), pair.there)
+    (home / "colleague").mkdir()
+    there.pull()
+    there.here.write({**there.here.read(), ".events.log": events(1, 2, 3, 7), "theirs": b"new"})
+    there.push()
+    return pair
+
+
+def go_on(pair):
+    pair.here.write({**pair.here.read(), ".events.log": events(1, 2, 3, 4), "ours": b"new"})
+
+
+def after_the_capture(monkeypatch, folder, act):
+    """Something happens right after a folder was read."""
+    capture = Site.capture
+
+    def hooked(self, **options):
+        found = capture(self, **options)
+        if self.folder == str(folder):
+            act()
+        return found
+
+    monkeypatch.setattr(Site, "capture", hooked)
+
+
+def line(place):
+    return place.site().ancestry(place.head())
+
+
+def test_a_commit_in_the_middle_of_a_merge_stays_in_history(pair):
+    go_on(pair)
+    keep = Once(pair.here)
+
+    def told(event):
+        if event.text == ".events.log":  # the clash is being merged
+            keep()
+
+    files = pair.here.read()
+    with pytest.raises(RefConflictError, match="moved"):
+        peer = pair.there.host()
+        pull.pull(pair.here.site(), peer, "r", Options(), emit=told)
+    peer.close()
+    assert (pair.here.head(), pair.here.read()) == (keep.kept, files)
+    assert pair.pull().state == "MERGED"
+    assert {keep.kept, pair.there.head()} <= set(line(pair.here))
+
+
+def test_a_commit_in_the_middle_of_a_merge_of_states_stays_in_history(pair):
+    peer = pair.there.host()
+    fetch.fetch(pair.here.site(), peer, "r")
+    peer.close()
+    go_on(pair)
+    keep, theirs = Once(pair.here), pair.there.head()
+    with pytest.raises(RefConflictError, match="moved"):
+        merge.merge(pair.here.site(), theirs, name="r", emit=lambda _event: keep())
+    assert pair.here.head() == keep.kept
+    merge.merge(pair.here.site(), theirs, name="r")
+    assert {keep.kept, theirs} <= set(line(pair.here))
+
+
+@pytest.mark.parametrize("verb", ["push", "pull"])
+def test_what_was_kept_after_the_folder_was_read_is_not_taken_back(pair, monkeypatch, verb):
+    pair.pull()
+    pair.here.write({**pair.here.read(), "ours": b"new"})
+    there, keep = pair.there.everything(), Once(pair.here)
+
+    def news():
+        if keep.kept is None:
+            pair.here.write({**pair.here.read(), NEWS: b"new"})
+        keep()
+
+    after_the_capture(monkeypatch, pair.here.folder, news)
+    if verb == "push":
+        with pytest.raises(RefConflictError, match="nothing was changed"):
+            pair.push()
+    else:
+        assert pair.pull().state == "NO-OP"
+    assert pair.here.head() == keep.kept
+    assert pair.there.everything() == there
+    pair.push()
+    assert NEWS in pair.there.read()
+    assert keep.kept in line(pair.there)
+
+
+def test_what_was_kept_there_after_its_folder_was_read_is_not_taken_back(pair, monkeypatch):
+    pair.there.write({**pair.there.read(), "more": b"new"})
+    here, keep = pair.here.everything(), Once(pair.there)
+
+    def news():
+        if keep.kept is None:
+            pair.there.write({**pair.there.read(), NEWS: b"new"})
+        keep()
+
+    after_the_capture(monkeypatch, pair.there.folder, news)
+    with pytest.raises(ConflictError, match="moved"):
+        pair.pull()
+    assert pair.there.head() == keep.kept
+    assert pair.here.everything() == here
+    pair.pull()
+    assert NEWS in pair.here.read()
