@@ -88,9 +88,9 @@ class Lab:
     def run(self, *argv: str, cwd: str | None = None) -> Sample:
         return run(argv, env=self.env, cwd=cwd)
 
-    def shell(self, script: str, *words: str) -> Sample:
-        """Run a shell script with `$1`, `$2`, … and `$SSH`, which is ssh to the loopback."""
-        env = {**self.env, "SSH": shlex.join(["ssh", "-F", self.ssh_config, "bench"])}
+    def shell(self, script: str, *words: str, ssh: Sequence[str] = ()) -> Sample:
+        """Run a shell script with `$1`, `$2`, … and `$SSH`: ssh to the loopback, with options."""
+        env = {**self.env, "SSH": shlex.join(["ssh", "-F", self.ssh_config, *ssh, "bench"])}
         return run(["sh", "-ec", script, "sh", *words], env=env)
 
     def make(self, kind: str, folder: str, **options: int | None) -> None:
@@ -128,9 +128,9 @@ class Lab:
             raise RuntimeError(f"{verb} ended as {data['transfer_state']}\n{done.output}")
         return done, data["moved"]
 
-    def rsync(self, source: str, target: str, *words: str) -> Sample:
+    def rsync(self, source: str, target: str, *words: str, ssh: Sequence[str] = ()) -> Sample:
         """rsync -a of one folder's content into another; either may begin with `bench:`."""
-        shell = shlex.join(["ssh", "-F", self.ssh_config])
+        shell = shlex.join(["ssh", "-F", self.ssh_config, *ssh])
         done = self.run("rsync", "-a", "--stats", *words, "-e", shell, f"{source}/", f"{target}/")
         counts = re.findall(r"Total bytes (?:sent|received): ([\d,]+)", done.output)
         return replace(done, wire=sum(int(count.replace(",", "")) for count in counts))
@@ -139,15 +139,15 @@ class Lab:
         """A transfer, and then `sync -f` of where it went: durable only now, as ours is at once."""
         return replace(done, seconds=done.seconds + self.run("sync", "-f", folder).seconds)
 
-    def tar_push(self, source: str, target: str) -> Sample:
+    def tar_push(self, source: str, target: str, ssh: Sequence[str] = ()) -> Sample:
         script = "tar -C \"$1\" -c . | $SSH \"mkdir -p '$2' && tar -C '$2' -x\""
-        return replace(self.shell(script, source, target), wire=tar_size(source))
+        return replace(self.shell(script, source, target, ssh=ssh), wire=tar_size(source))
 
-    def floor_push(self, source: str, target: str) -> Sample:
+    def floor_push(self, source: str, target: str, ssh: Sequence[str] = ()) -> Sample:
         """What floor.py does: the hashes and the sync of a push over the same ssh, nothing else."""
         program = f"{shlex.quote(sys.executable)} {shlex.quote(os.path.join(HERE, 'floor.py'))}"
         script = f"{program} send \"$1\" | $SSH \"mkdir -p '$2' && {program} take '$2/all'\""
-        return self.shell(script, source, target)
+        return self.shell(script, source, target, ssh=ssh)
 
     def tar_pull(self, source: str, target: str) -> Sample:
         script = 'mkdir -p "$2"; $SSH "tar -C \'$1\' -c ." | tar -C "$2" -x'

@@ -13,7 +13,9 @@ MOST_MEMORY_MB = 250
 ABOUT_EQUAL = 1.25
 DELAY_MS = 25
 TAR, RSYNC, RCLONE_COPY = "tar, ssh, tar", "rsync -a", "rclone copy"
-FLOOR = "read, hash, ssh, hash, write, sync"
+FLOOR = "read, hash, ssh, hash, write, sync; AES-GCM"
+AES = ("-c", "aes128-gcm@openssh.com")  # what `usr push` asks for, unless somebody chose
+TAR_AES, RSYNC_AES = "tar, ssh, tar; AES-GCM", "rsync -a; AES-GCM"
 SYNCED, AFTERWARDS = "rsync -a --fsync", "rsync -a, then sync -f"
 
 
@@ -76,8 +78,10 @@ def _push(lab: Lab, root: str, title: str, *, many: bool = False) -> Table:
         lab.new_root("far-root")
 
     acts = {
-        FLOOR: lambda: lab.floor_push(folder, copy),
+        FLOOR: lambda: lab.floor_push(folder, copy, AES),
         TAR: lambda: lab.tar_push(folder, copy),
+        TAR_AES: lambda: lab.tar_push(folder, copy, AES),
+        RSYNC_AES: lambda: lab.rsync(folder, f"bench:{copy}", ssh=AES),
         RSYNC: lambda: lab.rsync(folder, f"bench:{copy}"),
         SYNCED: lambda: lab.rsync(folder, f"bench:{copy}", "--fsync"),
         AFTERWARDS: lambda: lab.synced(lab.rsync(folder, f"bench:{copy}"), copy),
@@ -127,12 +131,12 @@ def _pull(lab: Lab, source: str, title: str) -> Table:
 
 def _table(title: str, samples: dict[str, list[Sample]], ours: str, folder: str) -> Table:
     table = Table(title)
-    for name in (TAR, RSYNC, SYNCED, AFTERWARDS, RCLONE_COPY, FLOOR):
+    for name in (TAR, TAR_AES, RSYNC, RSYNC_AES, SYNCED, AFTERWARDS, RCLONE_COPY, FLOOR):
         if name in samples:
             table.add_seconds(samples, name)
     table.add_seconds(samples, ours, against=RSYNC, goal=1.0)
     table.add_seconds(samples, ours, against=TAR, goal=round(1 / 0.9, 2))
-    for name in (AFTERWARDS, FLOOR):
+    for name in (TAR_AES, RSYNC_AES, AFTERWARDS, FLOOR):
         if name in samples:
             table.add_seconds(samples, ours, against=name)
     if FLOOR in samples:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from usrstore.errors import ConfigError, ConnectionLostError, RemoteError
-from usrstore.remote import ssh, symptoms
+from usrstore.remote import ciphers, ssh, symptoms
 from usrstore.remote.messages import printable
 from usrstore.remote.profiles import Profile
 
@@ -123,7 +123,8 @@ def warm(profile: Profile, environment: Mapping[str, str]) -> bool:
             code="multiplex-off",
         )
     # The terminal is the person's: passwords and one-time codes are typed there, not here.
-    arguments = ssh.ssh_arguments(profile, environment, "-f", "-N", batch_mode=False)
+    login = ssh.ssh_arguments(profile, environment, "-f", "-N", batch_mode=False)
+    arguments = ciphers.prefer(login)
     try:
         done = subprocess.run(arguments, stderr=subprocess.PIPE, check=False)
     except OSError as exc:

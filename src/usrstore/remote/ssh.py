@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
 from usrstore.errors import ConnectionLostError, RemoteError
-from usrstore.remote import symptoms
+from usrstore.remote import ciphers, symptoms
 from usrstore.remote.client import WirePeer
 from usrstore.remote.gather import GatheringWriter
 from usrstore.remote.messages import printable
@@ -84,7 +84,8 @@ def connect(
     Raises:
         RemoteError: saying which step failed, with what ssh said.
     """
-    arguments = [*ssh_arguments(profile, environment), serve_command(profile, *serving)]
+    login = ciphers.prefer(ssh_arguments(profile, environment))
+    arguments = [*login, serve_command(profile, *serving)]
     patience = _HELLO_TIMEOUT_S if profile.batch_mode else _LOGIN_TIMEOUT_S
 
     def advise(said: Sequence[str]) -> tuple[str, str | None]:
