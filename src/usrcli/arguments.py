@@ -1,10 +1,29 @@
-"""`… -- PATH…`: what follows a double dash are paths, whatever stands before it."""
+"""What commands are made of: options that several share, and `… -- PATH…`.
+
+What follows a double dash are paths, whatever stands before it.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import click
 
 _KEY = "usrcli.paths"
+
+Command = Callable[..., Any]
+
+
+def options(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Several options as one decorator, in the order in which help shows them."""
+
+    def apply(command: Command) -> Command:
+        for decorate in reversed(decorators):
+            command = decorate(command)
+        return command
+
+    return apply
 
 
 class PathsCommand(click.Command):

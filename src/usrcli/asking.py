@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import click
 
+from usrcli.arguments import options
 from usrcli.render import audit as rendering
 from usrcli.render.progress import reporter
 from usrstore.objects.sections import Section
@@ -19,18 +19,6 @@ from usrstore.verbs.meeting import Meeting
 from usrstore.verbs.mergeplan import Choices, Side
 from usrstore.verbs.options import Options
 from usrstore.verbs.scope import ALL_SECTIONS, WHOLE
-
-Command = Callable[..., Any]
-
-
-def _options(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    def apply(command: Command) -> Command:
-        for decorate in reversed(decorators):
-            command = decorate(command)
-        return command
-
-    return apply
-
 
 section_option = click.option(
     "--section",
@@ -47,7 +35,7 @@ path_option = click.option(
     help="Only files that match move; may be given several times.",
 )
 
-shared = _options(
+shared = options(
     click.option(
         "--verify",
         type=click.Choice(["hash", "auto", "size", "parquet"]),
@@ -88,16 +76,7 @@ shared = _options(
     ),
 )
 
-file_options = _options(
-    click.option(
-        "--repo-root",
-        metavar="DIR",
-        help="Of a file: what here is the remote's repo_root (also DNADESIGN_REPO_ROOT).",
-    ),
-    click.option("--remote-path", metavar="PATH", help="Of a file: where it is at the remote."),
-)
-
-choosing = _options(
+choosing = options(
     click.option(
         "--ours", "ours", multiple=True, metavar="PATH", help="Both changed PATH: keep ours whole."
     ),
@@ -122,7 +101,7 @@ def choices(values: dict[str, Any]) -> Choices:
     return Choices(values.get("ours") or (), values.get("theirs") or (), rows)
 
 
-transfer = _options(
+transfer = options(
     click.option("--tags/--no-tags", default=True, help="Tags of the state follow it [on]."),
     click.option(
         "--verify-sidecars/--no-verify-sidecars",

@@ -10,7 +10,7 @@ import click
 
 from usrcli import compare, files, several, targets
 from usrcli.arguments import PathsCommand, paths_given
-from usrcli.asking import Request, all_option, file_options, shared
+from usrcli.asking import Request, all_option, shared
 from usrcli.context import find_root, infer_dataset, remotes_path
 from usrcli.links import peer_of
 from usrcli.render import audit as rendering
@@ -58,7 +58,7 @@ def _row_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--stat", is_flag=True, help="Sizes of what changed, by section.")
 @click.option("--porcelain", is_flag=True, help="As --name-status, in a form that never changes.")
 @_row_options
-@file_options
+@targets.file_options
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there are differences.")
 def diff(words: tuple[str, ...], **values: Any) -> int:
     """Compare THIS with OTHER, by content. Nothing is written anywhere but our stat cache.

@@ -15,7 +15,6 @@ from usrcli.asking import (
     Request,
     all_option,
     choosing,
-    file_options,
     path_option,
     shared,
     transfer,
@@ -190,7 +189,7 @@ def run(
 @transfer
 @choosing
 @path_option
-@file_options
+@targets.file_options
 @click.option(
     "--strict-bootstrap-id",
     is_flag=True,
@@ -216,7 +215,7 @@ def pull(datasets: tuple[str, ...], remote: str, **values: Any) -> int:
 @all_option
 @shared
 @transfer
-@file_options
+@targets.file_options
 def push(datasets: tuple[str, ...], remote: str, **values: Any) -> int:
     """Make every DATASET at REMOTE what it is here, or leave everything there as it was.
 

@@ -8,11 +8,21 @@ from typing import NamedTuple
 
 import click
 
+from usrcli.arguments import options
 from usrcli.context import find_root, find_root_or_none, infer_dataset, settings
 from usrstore.errors import DatasetNotFoundError, InvalidInputError, InvalidNameError
 from usrstore.objects.names import DatasetId, check_dataset
 from usrstore.objects.sections import PRIMARY_FILE, REGISTRY_FILE
 from usrstore.root import Root
+
+file_options = options(
+    click.option(
+        "--repo-root",
+        metavar="DIR",
+        help="Of a file: what here is the remote's repo_root (also DNADESIGN_REPO_ROOT).",
+    ),
+    click.option("--remote-path", metavar="PATH", help="Of a file: where it is at the remote."),
+)
 
 
 class Target(NamedTuple):

@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from usrcli import compare, targets
-from usrcli.asking import file_options
 from usrcli.context import (
     find_root,
     json_option,
@@ -115,7 +114,7 @@ def commit(dataset: str | None, message: str, as_json: bool) -> int:
 @click.option(
     "--verify", type=click.Choice(["hash", "auto", "size", "parquet"]), default="hash", hidden=True
 )
-@file_options
+@targets.file_options
 @json_option
 def status(
     dataset: str | None,

@@ -8,8 +8,8 @@ Ages are differences of the store's own times: no clock of a writer has a say.
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -110,7 +110,7 @@ class Docket:
 
     def now_s(self) -> float:
         """The store's own time: that of a value which is made for it."""
-        key = f"{_CLOCK}-{secrets.token_hex(8)}"
+        key = f"{_CLOCK}-{os.urandom(8).hex()}"
         self._backend.create(key, b"")
         try:
             found = self._backend.stat(key)

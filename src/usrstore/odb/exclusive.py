@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 
 from usrstore.errors import UnsupportedError, UsrError
 from usrstore.odb.backend.backend import Backend, Stat
@@ -16,7 +16,7 @@ def probe_create(backend: Backend, where: str) -> Stat | None:
         UnsupportedError: the second create succeeded, or replaced the first.
         StorageError: nothing could be created there at all.
     """
-    key = f"probe/{secrets.token_hex(8)}"
+    key = f"probe/{os.urandom(8).hex()}"
     try:
         first, second = backend.create(key, b"first"), backend.create(key, b"second")
         kept, found = backend.read(key), backend.stat(key)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import random
 import re
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -100,7 +99,7 @@ class BucketBackend:
         return data[:length]
 
     def create(self, key: str, data: bytes | Path) -> bool:
-        name, mark = self._name(key), secrets.token_hex(8)
+        name, mark = self._name(key), os.urandom(8).hex()
         size = len(data) if isinstance(data, bytes) else os.stat(data).st_size
         if isinstance(data, Path) and size <= SINGLE_PUT_BYTES:
             data = data.read_bytes()
