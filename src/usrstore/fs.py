@@ -9,6 +9,9 @@ its newest state; its folder may have gone on since.
 
 from __future__ import annotations
 
+import atexit
+import functools
+import sys
 import time
 from bisect import bisect_right
 from itertools import accumulate
@@ -25,6 +28,19 @@ from usrstore.odb import reach
 from usrstore.root import Root
 from usrstore.verbs.revisions import resolve
 from usrstore.worktree.source import FolderSource
+
+
+_GOODBYE_S = 0.05
+
+
+@functools.cache
+def _part_with_arrow() -> None:
+    """See to it that Arrow's threads have let go of our files before the interpreter ends.
+
+    They do so a moment after a read has returned. One that comes when Python is gone already
+    aborts the process, whose work is done (apache/arrow issue 34314).
+    """
+    atexit.register(time.sleep, _GOODBYE_S)
 
 
 class UsrFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
@@ -140,6 +156,8 @@ class _File(AbstractBufferedFile):  # type: ignore[misc]  # fsspec has no types
         self._starts = list(accumulate((size for _, size in self._chunks), initial=0))
         self._folder = FolderSource(folder)  # of a light state, bytes may rest only there
         self._folder.add(inside, self._chunks)
+        if "pyarrow" in sys.modules:
+            _part_with_arrow()
 
     def _fetch_range(self, start: int, end: int) -> bytes:
         pieces = []
