@@ -29,7 +29,6 @@ from usrstore.root import Root
 from usrstore.verbs.revisions import resolve
 from usrstore.worktree.source import FolderSource
 
-
 _GOODBYE_S = 0.05
 
 
