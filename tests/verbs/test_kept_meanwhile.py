@@ -11,7 +11,7 @@ import pytest
 from support.datasets import events, old_files
 from support.pairs import Pair, Place
 from usrstore.errors import ConflictError, RefConflictError
-from usrstore.verbs import fetch, merge, pull
+from usrstore.verbs import checkout, fetch, merge, pull, undo
 from usrstore.verbs.options import Options
 from usrstore.verbs.site import Site
 
@@ -136,3 +136,20 @@ def test_what_was_kept_there_after_its_folder_was_read_is_not_taken_back(pair, m
     assert pair.here.everything() == here
     pair.pull()
     assert NEWS in pair.here.read()
+
+
+def test_an_undo_does_not_take_a_commit_back_that_it_has_not_seen(pair, monkeypatch):
+    pair.here.write({**pair.here.read(), "ours": b"new"})
+    pair.here.commit()
+    pair.here.write({**pair.here.read(), NEWS: b"new"})
+    keep, capture = Once(pair.here), checkout.capture
+
+    def late(site, emit):
+        keep()
+        return capture(site, emit)
+
+    monkeypatch.setattr(checkout, "capture", late)
+    before = pair.here.read()
+    with pytest.raises(RefConflictError, match="moved"):
+        undo.undo(pair.here.root, pair.here.who)
+    assert (pair.here.head(), pair.here.read()) == (keep.kept, before)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from usrstore.dataset import events, registry
 from usrstore.errors import IncompleteError, OutcomeUnknownError, UsrError
-from usrstore.objects.ids import Kind, ManifestId, ObjectId
+from usrstore.objects.ids import Kind, ManifestId
 from usrstore.objects.manifest import Manifest
 from usrstore.objects.names import DatasetId, RefName
 from usrstore.odb import reach
@@ -74,12 +74,7 @@ def _commit(root: Root, who: Who, journal: Journal, changes: dict[RefName, Chang
     merged = check_registry(root, ((manifest, get) for manifest in heads))
     if merged is not None:
         root.write_registry(merged)
-    refs = root.states.refs()
-    left = {
-        name: change
-        for name, change in changes.items()
-        if not _has_moved(get, name, refs.get(name), change)
-    }
+    left = {name: change for name, change in changes.items() if not _has_moved(root, name, change)}
     act = Act(journal.actor, journal.command, who.now_us(), journal.reason)
     try:
         root.states.advance(left, act)
@@ -93,11 +88,8 @@ def _commit(root: Root, who: Who, journal: Journal, changes: dict[RefName, Chang
 
 def is_committed(root: Root, journal: Journal) -> bool:
     """Whether the refs of a group moved before it was interrupted: they move together."""
-    refs = root.states.refs()
     return any(
-        _has_moved(
-            root.database.get, RefName(c.name), refs.get(RefName(c.name)), Change(c.expected, c.new)
-        )
+        _has_moved(root, RefName(c.name), Change(c.expected, c.new))
         for c in journal.refs
         if c.expected != c.new
     )
@@ -119,10 +111,14 @@ def _dataset(journal: Journal) -> DatasetId:
     return DatasetId(journal.dataset)
 
 
-def _has_moved(get: Get, name: RefName, now: ObjectId | None, change: Change) -> bool:
-    """Whether a ref took its new value before a crash; it may have gone on from there."""
-    if now == change.new:
-        return True
-    if name.startswith("tags/") or now is None or change.new is None or now == change.expected:
-        return False
-    return ManifestId(change.new) in dict(reach.ancestry(get, ManifestId(now)))
+def _has_moved(root: Root, name: RefName, change: Change) -> bool:
+    """Whether a ref took its new value before a crash; it may have gone on from there.
+
+    The chain of states says so. Whether one manifest descends from the other does not: an undo
+    goes back to an ancestor, and what another command has kept meanwhile descends from that, too.
+    """
+    for state in root.states.history():
+        now = state.refs.get(name)
+        if now in (change.new, change.expected):
+            return now == change.new
+    return False
