@@ -306,7 +306,7 @@ def _finish(store: str, journal_path: str, journal: Journal) -> None:
     lasting = removes or journal.tree is not None
     stage, copy = os.path.join(store, journal.stage), _copy(store, journal)
     if os.path.exists(copy):
-        journals.remove(copy, sync=lasting)
+        journals.remove(copy)  # durably: one that outlived its journal would say that it was lost
     journals.remove(journal_path, sync=lasting)
     if journal.tree is None:  # the stage of commands is used again and again
         empty_trash(stage)
