@@ -141,7 +141,7 @@ def _checkout(lab: Lab, root: str, title: str, large: bool) -> Table:
     for peer in others:
         peer.make_ready(lab, folder)
         peer.do_keep(lab, folder)
-    aside, out = lab.path("aside"), lab.path("given")
+    aside, out = lab.path("folder-aside"), lab.path("given")
     os.rename(folder, aside)
 
     def clean() -> None:
