@@ -101,7 +101,7 @@ def test_of_a_light_state_only_the_latest_that_can_have_brought_it_is_said(place
         place.folder, bases({"source": "edited"}), row_group_size=2, compression="none"
     )
     site = place.site()
-    light = site.snapshot(site.capture(record=False), message="light")
+    light = site.snapshot(site.capture(record=False), message="light", parents=[site.head()])
     site.overlay.flush()
     place.root.states.advance({head_ref(site.dataset): Change(first, light)}, place.who.act(""))
     last = commit(place, bases({"source": "edited"}))

@@ -236,7 +236,7 @@ def writer_with(place, body=b"counted on"):
                 with open(place.folder / _path_of(found, entry), "rb") as file:
                     data = file.read()
                 batch.put(Kind.CHUNK, chunk, _chunk_in(data, chunk, size))
-    oid = site.snapshot(found, message="late")
+    oid = site.snapshot(found, message="late", parents=[site.head()])
     site.overlay.flush()
 
     def finish():

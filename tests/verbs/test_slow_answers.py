@@ -6,6 +6,7 @@ the first come in: old, but honest. It accuses nobody, and it takes no mark back
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shutil
 
@@ -49,8 +50,9 @@ def mark(pair):
     return memory.mark(pair.here.root, "r", DATASET)
 
 
-def quick_fetch(pair, peer=None):
-    fetch(pair.here.site(), peer or pair.there.host(), "r")
+def bring(pair, meanwhile=lambda: None):
+    with contextlib.closing(pair.there.host()) as peer:
+        fetch(pair.here.site(), Slow(peer, meanwhile), "r")
 
 
 def test_what_another_command_published_meanwhile_is_no_rollback(pair):
@@ -70,9 +72,9 @@ def test_a_slow_answer_takes_no_mark_back_so_a_rollback_is_still_refused(home, p
     def meanwhile():
         colleague.here.write(new_files())
         colleague.push()
-        quick_fetch(pair)
+        bring(pair)
 
-    quick_fetch(pair, Slow(pair.there.host(), meanwhile))
+    bring(pair, meanwhile)
     assert mark(pair).head == pair.there.head()
     shutil.rmtree(pair.there.path)
     shutil.copytree(home / "backup", pair.there.path)

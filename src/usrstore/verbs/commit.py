@@ -73,8 +73,7 @@ def commit(
     if aside and before is not None and site.manifest(before).tree == found.tree:
         oid = before
     else:
-        above = [before] if before else []
-        oid = site.snapshot(found, message=message, policy=policy, parents=above)
+        oid = site.snapshot(found, message=message, policy=policy, parents=[before])
     site.overlay.flush()
     site.save_cache(found)
     changes = {ref: Change(refs.get(ref), oid)} if oid != before else {}

@@ -6,7 +6,7 @@ lines in the event log.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from usrstore.dataset import events, registry
 from usrstore.errors import IncompleteError, OutcomeUnknownError, UsrError
@@ -59,7 +59,7 @@ def commit(root: Root, who: Who, journal: Journal) -> None:
     """
     if not journal.refs:
         return
-    changes = {RefName(c.name): Change(c.expected, c.new) for c in journal.refs}
+    changes = _changes(journal)
     with root.changing_registry(timeout_s=_PATIENCE_S):
         _commit(root, who, journal, changes)
 
@@ -74,7 +74,8 @@ def _commit(root: Root, who: Who, journal: Journal, changes: dict[RefName, Chang
     merged = check_registry(root, ((manifest, get) for manifest in heads))
     if merged is not None:
         root.write_registry(merged)
-    left = {name: change for name, change in changes.items() if not _has_moved(root, name, change)}
+    moved = _moved(root, changes)
+    left = {name: change for name, change in changes.items() if name not in moved}
     act = Act(journal.actor, journal.command, who.now_us(), journal.reason)
     try:
         root.states.advance(left, act)
@@ -88,11 +89,8 @@ def _commit(root: Root, who: Who, journal: Journal, changes: dict[RefName, Chang
 
 def is_committed(root: Root, journal: Journal) -> bool:
     """Whether the refs of a group moved before it was interrupted: they move together."""
-    return any(
-        _has_moved(root, RefName(c.name), Change(c.expected, c.new))
-        for c in journal.refs
-        if c.expected != c.new
-    )
+    changes = {name: c for name, c in _changes(journal).items() if c.expected != c.new}
+    return bool(_moved(root, changes))
 
 
 def append(root: Root, journal: Journal) -> None:
@@ -111,14 +109,25 @@ def _dataset(journal: Journal) -> DatasetId:
     return DatasetId(journal.dataset)
 
 
-def _has_moved(root: Root, name: RefName, change: Change) -> bool:
-    """Whether a ref took its new value before a crash; it may have gone on from there.
+def _changes(journal: Journal) -> dict[RefName, Change]:
+    return {RefName(c.name): Change(c.expected, c.new) for c in journal.refs}
 
-    The chain of states says so. Whether one manifest descends from the other does not: an undo
-    goes back to an ancestor, and what another command has kept meanwhile descends from that, too.
+
+def _moved(root: Root, changes: Mapping[RefName, Change]) -> set[RefName]:
+    """The refs that took their new values before a crash; they may have gone on from there.
+
+    The chain of states says so: of old and new, what a ref had last. Whether one manifest
+    descends from the other does not: an undo goes back to an ancestor, and what another command
+    has kept meanwhile descends from that, too.
     """
-    for state in root.states.history():
-        now = state.refs.get(name)
-        if now in (change.new, change.expected):
-            return now == change.new
-    return False
+    moved, unknown = set(), dict(changes)
+    for state in root.states.history() if unknown else ():
+        for name, change in list(unknown.items()):
+            now = state.refs.get(name)
+            if now in (change.new, change.expected):
+                del unknown[name]
+                if now == change.new:
+                    moved.add(name)
+        if not unknown:
+            break
+    return moved

@@ -179,8 +179,7 @@ class Host:
 
     def _snapshot(self, site: Site, found: Capture, head: ManifestId | None) -> ManifestId:
         """A signed, light state of the folder as it is, so that what is pulled has a name."""
-        above = [] if head is None else [head]
-        oid = site.snapshot(found, message="snapshot for a pull", parents=above)
+        oid = site.snapshot(found, message="snapshot for a pull", parents=[head])
         if oid != head:
             site.overlay.flush()
             self._root.states.advance(

@@ -17,7 +17,7 @@ from usrstore.objects.names import DatasetId
 from usrstore.objects.progress import Emit, Event, silent
 from usrstore.remote.peer import Peer
 from usrstore.verbs.audit import SyncResult
-from usrstore.verbs.meeting import Meeting, mark_progress
+from usrstore.verbs.meeting import remember_theirs
 from usrstore.verbs.options import OnMeeting, Options
 from usrstore.verbs.problems import inventory_check
 from usrstore.verbs.pull import bring_tags, pull
@@ -95,7 +95,7 @@ def transfer(
     try:
         for number, (site, plan) in enumerate(zip(sites, plans, strict=True), 1):
             if _is_noted(plan) and not (action == "push" and tags_to_send(plan.meeting, options)):
-                together.then(lambda met=plan.meeting: _remember(met))  # type: ignore[misc]
+                together.then(lambda met=plan.meeting: remember_theirs(met, None))  # type: ignore[misc]
                 if action == "pull":
                     together.then(
                         lambda met=plan.meeting: bring_tags(met, options, emit)  # type: ignore[misc]
@@ -137,10 +137,6 @@ def _is_noted(plan: SyncResult) -> bool:
     met = plan.meeting
     known = met.synced is not None and met.synced == met.answer.head
     return plan.state == "NO-OP" and known and met.head is not None
-
-
-def _remember(met: Meeting) -> None:
-    mark_progress(met, met.answer.state, met.answer.head)
 
 
 def counted(emit: Emit, dataset: DatasetId, number: int, count: int) -> Emit:

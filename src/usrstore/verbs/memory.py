@@ -78,7 +78,7 @@ def memories(root: Root) -> list[Memory]:
 def _memory(notes: dict[str, Any], place: str, dataset: str) -> Memory:
     key = f"{place} {dataset}"
     since = notes.get("pinned_us", {}).get(key, {})
-    noted = _mark(notes, place)
+    noted = _noted(notes, place)
     head = noted.get("heads", {}).get(dataset)
     return Memory(
         place=place,
@@ -181,7 +181,7 @@ def unpin(root: Root, place: str, dataset: str, fingerprint: str | None = None) 
 
 
 # ── high-water marks ────────────────────────────────────────────────────────────────────
-def _mark(notes: dict[str, Any], remote: str) -> dict[str, Any]:
+def _noted(notes: dict[str, Any], remote: str) -> dict[str, Any]:
     marks = notes.get("remotes", {})
     noted = marks.get(remote, {}) if isinstance(marks, dict) else {}
     return noted if isinstance(noted, dict) else {}
@@ -198,7 +198,7 @@ def mark(root: Root, remote: str, dataset: str) -> Mark:
     It is read before the remote is asked: another command of this root may deal with a newer
     state meanwhile, and an answer that is older than that accuses nobody.
     """
-    noted = _mark(root.notes(), remote)
+    noted = _noted(root.notes(), remote)
     head = noted.get("heads", {}).get(dataset)
     return Mark(_state(noted), _manifest(head) if head else None)
 
@@ -222,7 +222,7 @@ def remember(
     if state is None and head is None:
         return
     with _changing(root) as notes:
-        before = _mark(notes, remote)
+        before = _noted(notes, remote)
         noted = copy.deepcopy(before)
         now = _state(before)
         newer = now in (None, since.state) or (state is not None and state.number > now.number)
@@ -255,7 +255,7 @@ def accept(
     What was seen of its other datasets stays: each of them is accepted by itself.
     """
     with _changing(root) as notes:
-        noted = dict(_mark(notes, remote))
+        noted = dict(_noted(notes, remote))
         for part in ("heads", "heads_us"):
             noted[part] = {
                 name: value for name, value in noted.get(part, {}).items() if name != dataset

@@ -153,8 +153,7 @@ def unite(
             f"{theirs.short} is a state of {site.manifest(theirs).dataset}, not of "
             f"{site.dataset}; nothing was changed"
         )
-    above = [] if head is None else [head]
-    ours = site.snapshot(found, message=f"before merging {name}", parents=above)
+    ours = site.snapshot(found, message=f"before merging {name}", parents=[head])
     ancestry = site.ancestry(ours)
     if theirs in ancestry:
         return MergeResult("NO-OP", ours, ours, theirs, Report())

@@ -201,11 +201,18 @@ class Site:
         *,
         message: str,
         policy: Sequence[str] = (),
-        parents: Sequence[ManifestId] | None = None,
+        parents: Sequence[ManifestId | None],
     ) -> ManifestId:
-        """The manifest of a captured folder: its head if nothing changed, else a new one."""
-        head = self.head()
-        above = list(parents) if parents is not None else [head] if head else []
+        """The manifest of a captured folder: its only parent if nothing changed, else a new one.
+
+        Args:
+            found: the folder.
+            message: why.
+            policy: opt-outs in force.
+            parents: what it follows, as known before the folder was read; None stands for no
+                state yet.
+        """
+        above = [oid for oid in parents if oid is not None]
         registry = self.root.registry()
         if len(above) == 1:
             last = self.manifest(above[0])
