@@ -8,13 +8,13 @@ import shutil
 import signal
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from support import datasets, serving
 from support.faults import FINISHED, in_child
 from support.pairs import Pair
+from support.processes import is_alive, wait_for, wait_gone
 from usrstore.verbs import push
 from usrstore.verbs.options import Options
 
@@ -32,20 +32,6 @@ def push_through_pipes(pair, began):
         push.push(pair.here.site(lock_timeout_s=PATIENCE_S), peer, "r", Options())
     finally:
         peer.close()
-
-
-def is_alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +67,7 @@ def test_killed_at_random_moments_a_push_ends_clean(shard, prepared, home, figur
             except BaseException:
                 os._exit(1)
             os._exit(FINISHED)
-        wait_for(began.exists)
+        wait_for(began.exists, "the other end")
         server = int(began.read_text())
         time.sleep(moment)
         for name, pid in (("client", client), ("server", server)):
@@ -90,7 +76,7 @@ def test_killed_at_random_moments_a_push_ends_clean(shard, prepared, home, figur
         ended = os.waitstatus_to_exitcode(os.waitpid(client, 0)[1])
         interrupted += ended != FINISHED
         seconds *= 0.9 if ended == FINISHED else 1.05  # machines are not equally quick all the time
-        wait_for(lambda server=server: not is_alive(server))
+        wait_gone(server)
         check(trial, at)
         shutil.rmtree(trial.here.path.parent)
     figures("pushes through pipes, killed", pushes=ROUNDS // SHARDS, interrupted=interrupted)

@@ -7,12 +7,13 @@ import subprocess
 
 import pytest
 
+from support import kex
+from support.datasets import DATASET
+from support.kex import CHACHA, GCM
 from usrcli.drills import sshd
 from usrstore.remote import ciphers
 from usrstore.remote.profiles import Profile
 from usrstore.remote.ssh import ssh_arguments
-
-GCM = "aes128-gcm@openssh.com"
 
 
 @pytest.fixture(autouse=True)
@@ -43,11 +44,7 @@ def negotiated(command):
         stdin=subprocess.DEVNULL,
         check=True,
     )
-    return {
-        line.partition("cipher: ")[2].split()[0]
-        for line in done.stderr.splitlines()
-        if "kex: " in line and "cipher: " in line
-    }
+    return kex.agreed(done.stderr)
 
 
 def test_aes_gcm_comes_first_and_nothing_else_is_offered_or_missing(server):
@@ -63,9 +60,7 @@ def test_both_ends_agree_on_it(server):
     assert negotiated(ciphers.prefer(arguments(server))) == {GCM}
 
 
-@pytest.mark.parametrize(
-    "options", [("-c", "aes256-ctr"), ("-o", "Ciphers=chacha20-poly1305@openssh.com")]
-)
+@pytest.mark.parametrize("options", [("-c", "aes256-ctr"), ("-o", f"Ciphers={CHACHA}")])
 def test_ciphers_that_a_profile_chose_stay(server, options):
     chosen = arguments(server, *options)
     assert ciphers.prefer(chosen) == chosen
@@ -80,6 +75,22 @@ def test_ciphers_that_the_user_s_configuration_chose_stay(server, tmp_path):
     assert offered(chosen) == ["aes256-ctr", GCM]
     assert ciphers.prefer(chosen) == chosen
     assert negotiated(chosen) == {"aes256-ctr"}
+
+
+def test_a_diff_asks_for_it_too(link, tmp_path, monkeypatch):
+    monkeypatch.undo()  # what is run here asks the processor itself
+    log = tmp_path / "log"
+    link.profile(ssh_options=["-F", link.config, *kex.logging_to(log)])
+    link.usr("diff", DATASET, "bu-scc").ok()
+    assert kex.agreed(log.read_text()) == kex.expected()
+
+
+def test_an_ssh_that_does_not_answer_is_called_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(ciphers, "_PATIENCE_S", 0.05)
+    mute = tmp_path / "ssh"
+    mute.write_text("#!/bin/sh\nexec sleep 600\n")
+    mute.chmod(0o755)
+    assert ciphers.prefer([str(mute), "-T", "host"]) == [str(mute), "-T", "host"]
 
 
 def test_a_server_without_it_is_still_reached(server, tmp_path):

@@ -8,13 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from support.datasets import noise
 from support.lab import sample_files, validate
+from support.processes import wait_beside, wait_gone
 from usrstore.worktree.cut import MAX_CUT_BYTES
 
 DATASET = "ns/x"
@@ -176,14 +176,6 @@ def arrived(store) -> int:
     return total
 
 
-def wait_for(ready, process, what):
-    deadline = time.monotonic() + PATIENCE_S
-    while not ready():
-        assert process.poll() is None, f"ended before {what}: {process.communicate()}"
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
-
-
 def child_of(process) -> int:
     """The ssh that a command has started."""
     [pid] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -198,7 +190,7 @@ def pushing(synced):
     before = synced.read(synced.far), synced.refs(synced.there)
     process = synced.start("push", DATASET, REMOTE, "-y", start_new_session=True)
     try:
-        wait_for(lambda: arrived(synced.there) > 4 << 20, process, "the transfer")
+        wait_beside(process, lambda: arrived(synced.there) > 4 << 20, "the transfer")
         yield synced, process, before
     finally:
         if process.poll() is None:
@@ -247,21 +239,6 @@ def test_a_link_that_breaks_during_a_push(pushing, who):
     goes_on(link, before)
 
 
-def wait_gone(*pids):
-    """The serving end notices, too, and lets go of its locks."""
-    deadline = time.monotonic() + PATIENCE_S
-    while any(alive(pid) for pid in pids):
-        assert time.monotonic() < deadline, "the serving end lives on"
-        time.sleep(0.01)
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
 @pytest.mark.parametrize("whom", ["the command", "everyone on the terminal"])
 def test_ctrl_c_during_a_push(pushing, whom):
     link, process, before = pushing
@@ -283,7 +260,7 @@ def test_a_pull_that_is_cut_short(synced, how):
     before = synced.read(synced.folder), synced.refs(synced.root)
     process = synced.start("pull", DATASET, REMOTE, "-y")
     try:
-        wait_for(lambda: arrived(synced.root) > 4 << 20, process, "the transfer")
+        wait_beside(process, lambda: arrived(synced.root) > 4 << 20, "the transfer")
         if how == "link":
             os.kill(child_of(process), signal.SIGKILL)
         else:

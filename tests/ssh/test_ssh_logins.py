@@ -18,8 +18,10 @@ from pathlib import Path
 
 import pytest
 
+from support import kex
 from support.datasets import DATASET
 from support.lab import sample_files, validate
+from support.processes import wait_beside, wait_gone
 
 REMOTE = "bu-scc"
 PROGRAM = str(Path(sys.executable).parent / "usr")
@@ -63,14 +65,6 @@ def shared(link):
     yield found
     found.end()
     shutil.rmtree(folder)
-
-
-def is_alive(pid):
-    """Nobody may be there who reaps the dead."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def typed(link, *words, answers=()):
@@ -161,11 +155,11 @@ def test_a_master_that_dies_during_a_push_loses_nothing(shared):
     link.profile(ssh_options=["-F", str(shared.path)], usr_command=link.held("stdin"))
     master, quarantine = shared.master(), link.there / ".usr/quarantine"
     process = link.start("push", DATASET, REMOTE, "-y")
-    deadline = time.monotonic() + 120
-    while not any(p.stat().st_blocks > 2048 for p in quarantine.rglob("*") if p.is_file()):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "nothing arrived"
-        time.sleep(0.002)
+    wait_beside(
+        process,
+        lambda: any(p.stat().st_blocks > 2048 for p in quarantine.rglob("*") if p.is_file()),
+        "anything arrived",
+    )
     os.kill(master, 9)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 9, err
@@ -176,13 +170,19 @@ def test_a_master_that_dies_during_a_push_loses_nothing(shared):
     assert link.read(link.far) == link.read(link.folder)
 
 
+def test_a_master_asks_for_the_cipher_that_a_login_of_its_own_would(shared, tmp_path):
+    log = tmp_path / "log"
+    shared.link.profile(ssh_options=["-F", str(shared.path), *kex.logging_to(log)])
+    shared.link.usr("remotes", "warm-auth", "--remote", REMOTE).ok()
+    assert kex.agreed(log.read_text()) == kex.expected()
+
+
 def test_a_socket_that_a_dead_master_left_stops_nobody(shared):
     link = shared.link
     link.usr("remotes", "warm-auth", "--remote", REMOTE).ok()
     master = shared.master()
     os.kill(master, 9)
-    while is_alive(master):
-        time.sleep(0.002)
+    wait_gone(master)
     assert os.path.exists(shared.socket)
     found = shared.status()
     assert (found["socket_exists"], found["socket_live"]) == (True, False)

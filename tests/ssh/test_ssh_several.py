@@ -8,12 +8,12 @@ import random
 import shutil
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
 from support.datasets import DATASET, noise
 from support.lab import sample_files
+from support.processes import wait_for, wait_gone
 
 REMOTE = "bu-scc"
 NAMES = ("densegen/a", DATASET)
@@ -73,7 +73,7 @@ def test_killed_over_ssh_a_push_of_two_moves_both_or_none(link, round_):
     log = logged_in(link)
     rng = random.Random(round_)
     push = link.start("push", "--all", REMOTE, "-y")
-    wait_for(lambda: log.read_text().strip())
+    wait_for(lambda: log.read_text().strip(), "the login")
     server = int(log.read_text())
     time.sleep(rng.uniform(0.1, 1.5))
     for pid in {"client": [push.pid], "server": [server], "both": [push.pid, server]}[
@@ -82,7 +82,7 @@ def test_killed_over_ssh_a_push_of_two_moves_both_or_none(link, round_):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     push.communicate(timeout=PATIENCE_S)
-    wait_for(lambda: not is_alive(server))
+    wait_gone(server)
     link.usr("--root", link.there, "recover").ok()
     assert read(link, link.there) in (whole(old), whole(new))
     for name in NAMES:
@@ -91,17 +91,3 @@ def test_killed_over_ssh_a_push_of_two_moves_both_or_none(link, round_):
     link.usr("push", "--all", REMOTE, "-y").ok()
     assert read(link, link.there) == whole(new)
     shutil.rmtree(link.there)
-
-
-def is_alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

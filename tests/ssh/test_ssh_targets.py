@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
-from pathlib import Path
 
 import pytest
 
 from support.datasets import REGISTRY, noise, sample_parquet
 from support.lab import sample_files
+from support.processes import wait_beside, wait_gone
 
 REMOTE = "bu-scc"
 PATIENCE_S = 120
@@ -102,31 +101,18 @@ def test_a_push_of_a_file_that_is_killed_leaves_the_old_one_and_goes_on(link, re
     file.write_bytes(noise("large", 16 << 20))
     link.profile(**roots, usr_command=link.held("stdin"))
     child = link.start("push", file, REMOTE, "-y")
-    until = time.monotonic() + PATIENCE_S
-    while arrived(far.parent / ".usr") < 4 << 20:
-        assert child.poll() is None, child.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.005)
+    wait_beside(child, lambda: arrived(far.parent / ".usr") >= 4 << 20, "four of its sixteen MiB")
     pids = (link.home / "pid").read_text().split()
     child.kill()
     link.let_go()
     child.communicate(timeout=PATIENCE_S)
-    while any(is_alive(pid) for pid in pids):
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_gone(*pids)
     assert far.read_bytes() == old
     link.profile(**roots)
     data = link.audit("push", file, REMOTE, "-y")
     assert far.read_bytes() == file.read_bytes()
     assert data["moved"]["resumed"] > 0
     assert data["moved"]["resumed"] + data["moved"]["payload"] <= 16 << 20
-
-
-def is_alive(pid) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def arrived(store) -> int:

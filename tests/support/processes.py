@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 def stat_of(pid):
@@ -50,3 +50,18 @@ def wait_for(condition, what):
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.002)
+
+
+def wait_beside(process, condition, what):
+    """Wait for what happens while a command runs; it must not end before."""
+
+    def look():
+        assert process.poll() is None, f"ended before {what}: {process.communicate()}"
+        return condition()
+
+    wait_for(look, what)
+
+
+def wait_gone(*pids):
+    for pid in pids:
+        wait_for(lambda pid=pid: not is_alive(pid), f"process {pid} lives on")
