@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import peers
-from lab import DATASET, HERE, USR, Lab, folder_size, remove
+from lab import DATASET, HERE, USR, Lab, files_of, folder_size, remove
 from measure import Contender, Table, in_turn
 
 SPREAD = 1.25  # of memory between a dataset and one of ten times its size
@@ -115,7 +115,7 @@ def _commit(lab: Lab, root: str, title: str, large: bool) -> Table:
     def ready(before: Callable[[], object]) -> None:
         """borg has the system forget what it has read: whoever came next read from the disk."""
         before()
-        for path in _files(folder):
+        for path in files_of(folder):
             with open(path, "rb", buffering=0) as file:
                 while file.read(1 << 20):
                     pass
@@ -188,8 +188,3 @@ def _checkout(lab: Lab, root: str, title: str, large: bool) -> Table:
     table.add_seconds(samples, "usr checkout", against=durable)
     table.add_seconds(samples, "usr checkout", against="cp -r", goal=1.25)
     return table
-
-
-def _files(folder: str) -> Iterator[str]:
-    for at, _, names in os.walk(folder):
-        yield from (os.path.join(at, name) for name in names)

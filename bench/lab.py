@@ -238,8 +238,12 @@ def tar_size(folder: str) -> int:
     return int(subprocess.check_output(["sh", "-c", script, "sh", folder]))
 
 
+def files_of(folder: str) -> Iterator[str]:
+    return (os.path.join(at, name) for at, _, names in os.walk(folder) for name in names)
+
+
 def folder_size(folder: str) -> int:
-    return sum(os.path.getsize(os.path.join(at, n)) for at, _, ns in os.walk(folder) for n in ns)
+    return sum(map(os.path.getsize, files_of(folder)))
 
 
 @contextlib.contextmanager
